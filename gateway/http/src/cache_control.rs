@@ -1,0 +1,147 @@
+//! `Cache-Control` (RFC 9111 §5.2), of requests and of responses.
+
+use crate::scan::{token_end, trim};
+
+/// The directives of all lines of a `Cache-Control` field. Unknown ones are ignored; of duplicates the more restrictive
+/// counts; names in any case. An age is `Some(Ok(seconds))` when it is `1*DIGIT` (saturating; quoted digits are read),
+/// `Some(Err(()))` when the directive is there with an invalid or missing value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct CacheControl {
+    pub max_age: Option<Result<u64, ()>>,
+    pub s_maxage: Option<Result<u64, ()>>,
+    pub stale_while_revalidate: Option<Result<u64, ()>>,
+    pub stale_if_error: Option<Result<u64, ()>>,
+    /// `max-stale` without a value is `Some(Ok(u64::MAX))`.
+    pub max_stale: Option<Result<u64, ()>>,
+    pub min_fresh: Option<Result<u64, ()>>,
+    pub no_store: bool,
+    /// Without argument, or with one: as of the next issue its fields are withheld; until then either is the whole.
+    pub no_cache: bool,
+    /// Likewise.
+    pub private: bool,
+    pub public: bool,
+    pub must_revalidate: bool,
+    pub proxy_revalidate: bool,
+    pub must_understand: bool,
+    pub immutable: bool,
+    pub no_transform: bool,
+    pub only_if_cached: bool,
+}
+
+impl CacheControl {
+    /// Reads all lines of the field.
+    ///
+    /// A quoted string that does not end hides what follows it, so it counts as `no-store`.
+    pub fn read<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut read = Self::default();
+        for line in lines {
+            let mut rest = line;
+            while !rest.is_empty() {
+                let (directive, after) = next_directive(rest);
+                match after {
+                    Some(after) => rest = after,
+                    None => {
+                        read.no_store = true;
+                        rest = b"";
+                    }
+                }
+                read.directive(directive);
+            }
+        }
+        read
+    }
+
+    /// Takes in one directive. Of one that restricts the name is enough, whatever follows it.
+    fn directive(&mut self, text: &[u8]) {
+        let (name, rest) = text.split_at(token_end(text, 0));
+        let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+        let is_whole = rest.is_empty() || rest.first() == Some(&b'=');
+        match name.len() {
+            6 if is("public") => self.public |= is_whole,
+            7 if is("max-age") => shorter(&mut self.max_age, seconds(rest)),
+            7 if is("private") => self.private = true,
+            8 if is("no-store") => self.no_store = true,
+            8 if is("no-cache") => self.no_cache = true,
+            8 if is("s-maxage") => shorter(&mut self.s_maxage, seconds(rest)),
+            9 if is("max-stale") => shorter(&mut self.max_stale, any_or_seconds(rest)),
+            9 if is("min-fresh") => longer(&mut self.min_fresh, seconds(rest)),
+            9 if is("immutable") => self.immutable |= is_whole,
+            12 if is("no-transform") => self.no_transform = true,
+            14 if is("stale-if-error") => shorter(&mut self.stale_if_error, seconds(rest)),
+            14 if is("only-if-cached") => self.only_if_cached = true,
+            15 if is("must-revalidate") => self.must_revalidate = true,
+            15 if is("must-understand") => self.must_understand |= is_whole,
+            16 if is("proxy-revalidate") => self.proxy_revalidate = true,
+            22 if is("stale-while-revalidate") => {
+                shorter(&mut self.stale_while_revalidate, seconds(rest));
+            }
+            _ => {}
+        }
+    }
+}
+
+type Age = Result<u64, ()>;
+
+/// The directive at the start of `text`, trimmed, and what follows its comma; nothing follows where a quoted string
+/// does not end.
+fn next_directive(text: &[u8]) -> (&[u8], Option<&[u8]>) {
+    let mut is_quoted = false;
+    let mut is_escaped = false;
+    for (at, &byte) in text.iter().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_quoted => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            b',' if !is_quoted => {
+                let (directive, after) = text.split_at(at);
+                return (trim(directive), after.get(1..));
+            }
+            _ => {}
+        }
+    }
+    (trim(text), (!is_quoted).then_some(b""))
+}
+
+/// `=1*DIGIT`, or the same in double quotes.
+fn seconds(argument: &[u8]) -> Age {
+    let [b'=', value @ ..] = argument else {
+        return Err(());
+    };
+    let digits = match value {
+        [b'"', digits @ .., b'"'] => digits,
+        _ => value,
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(());
+    }
+    Ok(digits.iter().fold(0u64, |seconds, &byte| {
+        seconds
+            .saturating_mul(10)
+            .saturating_add(u64::from(byte - b'0'))
+    }))
+}
+
+fn any_or_seconds(argument: &[u8]) -> Age {
+    if argument.is_empty() {
+        Ok(u64::MAX)
+    } else {
+        seconds(argument)
+    }
+}
+
+fn shorter(age: &mut Option<Age>, other: Age) {
+    *age = Some(merged(*age, other, u64::min));
+}
+
+fn longer(age: &mut Option<Age>, other: Age) {
+    *age = Some(merged(*age, other, u64::max));
+}
+
+/// An invalid one outweighs any other.
+fn merged(age: Option<Age>, other: Age, stricter: impl Fn(u64, u64) -> u64) -> Age {
+    match age {
+        None => other,
+        Some(age) => Ok(stricter(age?, other?)),
+    }
+}
