@@ -1,0 +1,379 @@
+//! The cells of one shard.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+use base::{RouteId, ShardId, Span, UpstreamId};
+
+use crate::Histogram;
+use crate::duration::Durations;
+use crate::series::{Key, RequestSeries};
+
+/// A count that only grows. One writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+/// A value that goes up and down. One writer.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Counter {
+    /// Adds `count`. The owning shard only.
+    #[inline]
+    pub fn add(&self, count: u64) {
+        self.0
+            .store(self.0.load(Relaxed).wrapping_add(count), Relaxed);
+    }
+
+    /// Takes over a count kept elsewhere by the owning shard.
+    #[inline]
+    pub fn set(&self, count: u64) {
+        self.0.store(count, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// The count.
+    #[must_use]
+    pub fn read(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+impl Gauge {
+    /// Adds `delta`. The owning shard only.
+    #[inline]
+    pub fn add(&self, delta: i64) {
+        self.0
+            .store(self.0.load(Relaxed).wrapping_add(delta), Relaxed);
+    }
+
+    /// Sets the value. The owning shard only.
+    #[inline]
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Relaxed);
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn read(&self) -> i64 {
+        self.0.load(Relaxed)
+    }
+
+    /// A gauge that nobody has set yet, so that a value nobody measures is not exported as zero.
+    const fn unset() -> Self {
+        Self(AtomicI64::new(i64::MIN))
+    }
+
+    /// The value of a gauge that began [`unset`](Self::unset).
+    pub(crate) fn measured(&self) -> Option<i64> {
+        Some(self.read()).filter(|value| *value != i64::MIN)
+    }
+}
+
+// A label with a fixed set of values.
+macro_rules! label {
+    ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        #[allow(missing_docs)]
+        pub enum $name { $($variant),* }
+
+        impl $name {
+            /// Every value, in the order of the discriminants.
+            pub const ALL: [Self; Self::COUNT] = [$(Self::$variant),*];
+            /// How many values there are.
+            pub const COUNT: usize = [$($text),*].len();
+
+            /// The value as exported.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text),* }
+            }
+        }
+    };
+}
+
+label! {
+    /// The label `method`: the known set, else `_OTHER`.
+    MethodLabel {
+        Get = "GET",
+        Head = "HEAD",
+        Post = "POST",
+        Put = "PUT",
+        Delete = "DELETE",
+        Patch = "PATCH",
+        Options = "OPTIONS",
+        Trace = "TRACE",
+        Connect = "CONNECT",
+        Other = "_OTHER",
+    }
+}
+
+label! {
+    /// The label `cache`: how the answer was come by.
+    CacheLabel {
+        Hit = "hit",
+        Stale = "stale",
+        Revalidated = "revalidated",
+        Miss = "miss",
+        Collapsed = "collapsed",
+        Bypass = "bypass",
+        None = "none",
+    }
+}
+
+label! {
+    /// The label `site` of the lock families: where threads meet.
+    LockSite {
+        Store = "store",
+        Slab = "slab",
+        Mailbox = "mailbox",
+    }
+}
+
+/// The label `route`: a configured name, `_internal`, `_none` or `_invalid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteLabel {
+    /// A configured route.
+    Route(RouteId),
+    /// The built-in paths.
+    Internal,
+    /// No route matched.
+    NoMatch,
+    /// The request could not be read.
+    Invalid,
+}
+
+impl RouteLabel {
+    /// Label values beside the configured routes.
+    pub(crate) const BUILT_IN: [&'static str; 3] = ["_internal", "_none", "_invalid"];
+
+    /// Dense: the built-in values, then the routes.
+    #[inline]
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Internal => 0,
+            Self::NoMatch => 1,
+            Self::Invalid => 2,
+            Self::Route(RouteId(id)) => Self::BUILT_IN.len() + usize::from(id),
+        }
+    }
+}
+
+/// One answered (or given up) request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestRecord {
+    /// Its method.
+    pub method: MethodLabel,
+    /// The status sent; 499 when the client gave up first.
+    pub status: u16,
+    /// Its route.
+    pub route: RouteLabel,
+    /// How the cache took part.
+    pub cache: CacheLabel,
+    /// From when its first bytes could have been seen to when the kernel took the last byte of the answer.
+    pub duration: Span,
+}
+
+/// Everything one shard counts. Fixed in size at construction (about 105 KiB and 256 bytes for each pair of route and
+/// cache label); its cache lines are its own.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct ShardCells {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Client connections open.
+    pub clients: Gauge,
+    /// Upstream connections open (idle ones included).
+    pub upstreams: Gauge,
+    /// Client connections accepted.
+    pub accepted: Counter,
+    /// Client connections refused at the bound with 503.
+    pub refused: Counter,
+    /// Hits answered from the front.
+    pub front_hits: Counter,
+    /// Hits found in the node-wide index.
+    pub index_hits: Counter,
+    /// Misses that went to an origin.
+    pub misses: Counter,
+    /// Objects dropped from the front.
+    pub front_evictions: Counter,
+    /// Answers streamed uncached because the slab was full.
+    pub stream_uncached: Counter,
+    /// Turns of the loop.
+    pub turns: Counter,
+    /// Nanoseconds in which the loop did something.
+    pub busy_ns: Counter,
+    /// Times the shard was rebuilt after a panic.
+    pub restarts: Counter,
+    /// Monotonic nanoseconds at the end of the last turn (the shard's heartbeat).
+    pub heartbeat_ns: Gauge,
+    /// Requests to origins that failed, by any cause.
+    pub upstream_errors: Counter,
+    /// Connections made to origins.
+    pub upstream_connects: Counter,
+    /// Times a full pool of scratch buffers made a connection wait.
+    pub scratch_starvation: Counter,
+    /// Times receiving stopped for want of a buffer (from the driver).
+    pub buffer_starvation: Counter,
+    /// Completion-queue overflows (from the driver).
+    pub cq_overflow: Counter,
+    /// Submission queue found full (from the driver).
+    pub sq_full: Counter,
+    /// Accepts that failed for want of descriptors or memory.
+    pub accept_errors: Counter,
+    /// Answers cut off in the middle, visibly: the origin broke off, or the client did not take them.
+    pub cut_answers: Counter,
+    /// Clients that ran out of time (head, body or taking an answer).
+    pub client_timeouts: Counter,
+    /// Completions the last turn handed out (`queue_depth{queue="ready"}`); not exported until set.
+    pub ready: Gauge,
+    /// Messages found in the mailbox at the last look (`queue_depth{queue="mailbox"}`); not exported until set.
+    pub mailbox: Gauge,
+    pools: Box<[PoolCells]>,
+    locks: Locks,
+    routes: usize,
+    pub(crate) latency: Histogram,
+    pub(crate) durations: Durations,
+    pub(crate) series: RequestSeries,
+}
+
+/// One shard's connections to one upstream (`connection_pool_*`).
+#[derive(Debug, Default)]
+pub struct PoolCells {
+    /// Connections that carry an exchange.
+    pub active: Gauge,
+    /// Connections kept for the next one.
+    pub idle: Gauge,
+    /// Requests that wait for a connection (also `queue_depth{queue="upstream"}`).
+    pub waiting: Gauge,
+    /// Times the pool was at its bound when a connection was wanted.
+    pub exhausted: Counter,
+    waits: Counter,
+    wait_ns: Counter,
+}
+
+impl PoolCells {
+    /// Records how long a request waited for a connection that it then got.
+    #[inline]
+    pub fn waited(&self, wait: Span) {
+        self.waits.add(1);
+        self.wait_ns.add(wait.0);
+    }
+
+    /// Waits recorded and their sum.
+    pub(crate) fn waits(&self) -> (u64, Span) {
+        (self.waits.read(), Span(self.wait_ns.read()))
+    }
+}
+
+/// What one shard lost at one [`LockSite`]. Not exported until a passage was measured there.
+#[derive(Debug, Default)]
+pub(crate) struct LockCells {
+    pub(crate) passed: Counter,
+    pub(crate) contended: Counter,
+    pub(crate) wait_ns: Counter,
+}
+
+#[derive(Debug, Default)]
+struct Locks {
+    store: LockCells,
+    slab: LockCells,
+    mailbox: LockCells,
+}
+
+impl ShardCells {
+    /// Cells for a shard with so many configured routes, and no upstreams.
+    #[must_use]
+    pub fn new(shard: ShardId, routes: usize) -> Self {
+        let routes = RouteLabel::BUILT_IN.len() + routes;
+        Self {
+            shard,
+            clients: Gauge::default(),
+            upstreams: Gauge::default(),
+            accepted: Counter::default(),
+            refused: Counter::default(),
+            front_hits: Counter::default(),
+            index_hits: Counter::default(),
+            misses: Counter::default(),
+            front_evictions: Counter::default(),
+            stream_uncached: Counter::default(),
+            turns: Counter::default(),
+            busy_ns: Counter::default(),
+            restarts: Counter::default(),
+            heartbeat_ns: Gauge::default(),
+            upstream_errors: Counter::default(),
+            upstream_connects: Counter::default(),
+            scratch_starvation: Counter::default(),
+            buffer_starvation: Counter::default(),
+            cq_overflow: Counter::default(),
+            sq_full: Counter::default(),
+            accept_errors: Counter::default(),
+            cut_answers: Counter::default(),
+            client_timeouts: Counter::default(),
+            ready: Gauge::unset(),
+            mailbox: Gauge::unset(),
+            pools: Box::default(),
+            locks: Locks::default(),
+            routes,
+            latency: Histogram::new(),
+            durations: Durations::new(routes),
+            series: RequestSeries::new(),
+        }
+    }
+
+    /// The same with cells for so many upstreams.
+    #[must_use]
+    pub fn with_pools(mut self, upstreams: usize) -> Self {
+        self.pools = (0..upstreams).map(|_| PoolCells::default()).collect();
+        self
+    }
+
+    /// Records a request in `http_requests_total` and the duration histograms. The owning shard only.
+    #[inline]
+    pub fn request(&self, record: &RequestRecord) {
+        // A route that was not announced at construction has no label; it is counted as unrouted.
+        let route = match record.route.index() {
+            index if index < self.routes => index,
+            _ => RouteLabel::NoMatch.index(),
+        };
+        let key = Key::new(route, record.status, record.method, record.cache);
+        self.series.add(key);
+        self.durations.record(route, record.cache, record.duration);
+        self.latency.record(record.duration);
+    }
+
+    /// Requests recorded since start.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.latency.count()
+    }
+
+    /// The cells of an upstream's connections, if it was announced to [`with_pools`](Self::with_pools).
+    #[inline]
+    #[must_use]
+    pub fn pool(&self, upstream: UpstreamId) -> Option<&PoolCells> {
+        self.pools.get(usize::from(upstream.0))
+    }
+
+    /// Records one passage through a place where threads meet: how long it took, and whether somebody was there. Who
+    /// measures one passage in N lets it stand for N.
+    #[inline]
+    pub fn lock(&self, site: LockSite, wait: Span, contended: bool, stands_for: u64) {
+        let cells = self.lock_cells(site);
+        cells.passed.add(stands_for);
+        cells.contended.add(if contended { stands_for } else { 0 });
+        cells.wait_ns.add(wait.0.saturating_mul(stands_for));
+    }
+
+    pub(crate) fn pools(&self) -> &[PoolCells] {
+        &self.pools
+    }
+
+    pub(crate) fn lock_cells(&self, site: LockSite) -> &LockCells {
+        match site {
+            LockSite::Store => &self.locks.store,
+            LockSite::Slab => &self.locks.slab,
+            LockSite::Mailbox => &self.locks.mailbox,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The bucket histograms behind `http_request_duration_seconds`, one row for every touched pair of route and cache label.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+
+use base::Span;
+use base::limits::DURATION_SERIES_MAX;
+
+use crate::{CacheLabel, Counter};
+
+/// Upper edges in nanoseconds, inclusive.
+pub(crate) const EDGES_NS: [u64; 29] = [
+    10_000,
+    25_000,
+    50_000,
+    75_000,
+    100_000,
+    150_000,
+    250_000,
+    350_000,
+    500_000,
+    750_000,
+    1_000_000,
+    1_500_000,
+    2_000_000,
+    3_000_000,
+    5_000_000,
+    7_500_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    75_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    750_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    7_500_000_000,
+    10_000_000_000,
+];
+
+/// Buckets of a row: one below each edge and one above the last.
+pub(crate) const BUCKETS: usize = EDGES_NS.len() + 1;
+
+/// Durations are sorted into buckets by their four leading bits and one comparison: no octave's eighth holds two edges.
+const COARSE_BITS: u32 = 3;
+const COARSE_NS_MAX: u64 = (1 << 34) - 1;
+const COARSE: [u8; 256] = coarse_table();
+const _: () = assert!(COARSE_NS_MAX > EDGES_NS[EDGES_NS.len() - 1]);
+const _: () = assert!(coarse(COARSE_NS_MAX) == COARSE.len() - 1);
+
+/// One bucket histogram: counts by bucket (not cumulative) and the sum.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Buckets {
+    pub(crate) counts: [u64; BUCKETS],
+    pub(crate) sum: Span,
+}
+
+impl Buckets {
+    /// Adds another's counts.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (sum, count) in self.counts.iter_mut().zip(other.counts) {
+            *sum += count;
+        }
+        self.sum = Span(self.sum.0.wrapping_add(other.sum.0));
+    }
+
+    /// Durations in all buckets.
+    pub(crate) fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
+#[repr(align(64))]
+struct Row {
+    counts: [AtomicU64; BUCKETS],
+    sum_ns: Counter,
+}
+
+/// All rows of a shard. A row is taken at the first touch; when all are taken, further pairs share one row for each
+/// cache label, which is exported with the route `other`.
+pub(crate) struct Durations {
+    /// The row of each pair, 0 when untouched: the first [`CacheLabel::COUNT`] rows are the shared ones.
+    index: Box<[AtomicU16]>,
+    rows: Box<[Row]>,
+    taken: AtomicU16,
+    /// Requests that went into a shared row.
+    pub(crate) folded: Counter,
+}
+
+impl Durations {
+    /// Rows for so many routes (the built-in ones included), bounded by [`DURATION_SERIES_MAX`].
+    pub(crate) fn new(routes: usize) -> Self {
+        let pairs = routes * CacheLabel::COUNT;
+        let rows = CacheLabel::COUNT + pairs.min(DURATION_SERIES_MAX);
+        Self {
+            index: (0..pairs).map(|_| AtomicU16::new(0)).collect(),
+            rows: (0..rows).map(|_| Row::new()).collect(),
+            taken: AtomicU16::new(CacheLabel::COUNT as u16),
+            folded: Counter::default(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn record(&self, route: usize, cache: CacheLabel, duration: Span) {
+        let pair = route * CacheLabel::COUNT + cache as usize;
+        let row = match self.index.get(pair).map_or(0, |row| row.load(Relaxed)) {
+            0 => self.take(pair, cache),
+            row => row,
+        };
+        if let Some(row) = self.rows.get(usize::from(row)) {
+            row.record(duration);
+        }
+    }
+
+    /// Hands every touched pair to `each`; route `None` is `other`.
+    pub(crate) fn read(&self, mut each: impl FnMut(Option<usize>, CacheLabel, &Buckets)) {
+        for (cache, row) in CacheLabel::ALL.iter().zip(&self.rows) {
+            each(None, *cache, &row.read());
+        }
+        for (pair, row) in self.index.iter().enumerate() {
+            let row = usize::from(row.load(Relaxed));
+            let cache = CacheLabel::ALL.get(pair % CacheLabel::COUNT);
+            if let (1.., Some(row), Some(cache)) = (row, self.rows.get(row), cache) {
+                each(Some(pair / CacheLabel::COUNT), *cache, &row.read());
+            }
+        }
+    }
+
+    /// The row of a pair seen for the first time.
+    #[cold]
+    fn take(&self, pair: usize, cache: CacheLabel) -> u16 {
+        let row = self.taken.load(Relaxed);
+        let Some(place) = self
+            .index
+            .get(pair)
+            .filter(|_| usize::from(row) < self.rows.len())
+        else {
+            self.folded.add(1);
+            return cache as u16;
+        };
+        self.taken.store(row + 1, Relaxed);
+        place.store(row, Relaxed);
+        row
+    }
+}
+
+impl fmt::Debug for Durations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Durations")
+            .field("rows_taken", &self.taken)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Row {
+    fn new() -> Self {
+        Self {
+            counts: std::array::from_fn(|_| AtomicU64::new(0)),
+            sum_ns: Counter::default(),
+        }
+    }
+
+    #[inline]
+    fn record(&self, duration: Span) {
+        if let Some(count) = self.counts.get(bucket_of(duration.0)) {
+            count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
+        }
+        self.sum_ns.add(duration.0);
+    }
+
+    fn read(&self) -> Buckets {
+        Buckets {
+            counts: std::array::from_fn(|at| self.counts.get(at).map_or(0, |c| c.load(Relaxed))),
+            sum: Span(self.sum_ns.read()),
+        }
+    }
+}
+
+/// The bucket of a duration: how many edges are shorter.
+#[inline]
+fn bucket_of(ns: u64) -> usize {
+    let shorter = COARSE
+        .get(coarse(ns))
+        .map_or(0, |edges| usize::from(*edges));
+    shorter + usize::from(EDGES_NS.get(shorter).is_some_and(|edge| *edge < ns))
+}
+
+#[inline]
+const fn coarse(ns: u64) -> usize {
+    let ns = if ns > COARSE_NS_MAX {
+        COARSE_NS_MAX
+    } else {
+        ns
+    };
+    let shift = (63 - COARSE_BITS) - (ns | (1 << COARSE_BITS)).leading_zeros();
+    ((shift as usize) << COARSE_BITS) + (ns >> shift) as usize
+}
+
+/// For each coarse cell, the edges shorter than its first duration.
+const fn coarse_table() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut edge = 0;
+    while edge < EDGES_NS.len() {
+        let mut cell = coarse(EDGES_NS[edge]) + 1;
+        while cell < table.len() {
+            table[cell] = edge as u8 + 1;
+            cell += 1;
+        }
+        edge += 1;
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn linear(ns: u64) -> usize {
+        EDGES_NS.iter().filter(|edge| **edge < ns).count()
+    }
+
+    proptest! {
+        #[test]
+        fn buckets_agree_with_a_linear_search(ns in any::<u64>(), bits in 0u32..63) {
+            prop_assert_eq!(bucket_of(ns >> bits), linear(ns >> bits));
+        }
+    }
+
+    #[test]
+    fn an_edge_belongs_to_the_bucket_below_it() {
+        for (bucket, edge) in EDGES_NS.iter().enumerate() {
+            assert_eq!(bucket_of(*edge), bucket);
+            assert_eq!(bucket_of(*edge + 1), bucket + 1);
+            assert_eq!(bucket_of(*edge - 1), bucket);
+        }
+    }
+
+    #[test]
+    fn pairs_beyond_the_rows_share_the_row_other() {
+        let durations = Durations::new(1_000);
+        for route in 0..1_000 {
+            durations.record(route, CacheLabel::Miss, Span(1));
+        }
+        durations.record(5_000, CacheLabel::Hit, Span(1));
+        let (mut own, mut shared) = (0, 0);
+        durations.read(|route, _, buckets| match route {
+            Some(_) => own += buckets.count(),
+            None => shared += buckets.count(),
+        });
+        assert_eq!(own, DURATION_SERIES_MAX as u64);
+        assert_eq!(shared, 1_001 - own);
+        assert_eq!(durations.folded.read(), shared);
+    }
+}

@@ -1,0 +1,27 @@
+//! Single-writer cells that shards write and anybody reads, metric names declared once, exposition, and the health model.
+//!
+//! A shard's thread is the only writer of its cells: recording is a relaxed load and a relaxed store, no
+//! read-modify-write, no lock, no allocation. A reader sees each cell whole and the set of them loosely.
+
+mod cells;
+mod duration;
+pub mod exposition;
+pub mod health;
+mod histogram;
+mod json;
+pub mod names;
+mod published;
+mod reader;
+mod render;
+mod series;
+mod window;
+
+pub use cells::{
+    CacheLabel, Counter, Gauge, LockSite, MethodLabel, PoolCells, RequestRecord, RouteLabel,
+    ShardCells,
+};
+pub use exposition::Exposition;
+pub use histogram::{Histogram, HistogramSnapshot};
+pub use published::{Published, Subscriber};
+pub use reader::{Labels, Reader, Supplement};
+pub use window::Window;

@@ -1,0 +1,350 @@
+//! Every metric family of the gateway, declared once: name, type, unit, labels and help. The reference in
+//! `docs/metrics.md` is [`reference_markdown`].
+//!
+//! Deliberate exceptions to Prometheus' naming rules, because the runbooks grep for these names: the convenience gauges
+//! `requests_per_second`, `error_rate` and `cache_hit_rate`. No rule of ours uses them.
+
+use std::fmt::Write;
+
+/// What a family's values are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows; the name ends in `_total`.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by upper edge (the label `le`), with a sum.
+    Histogram,
+    /// Quantiles (the label `quantile`), with a sum where it means something.
+    Summary,
+}
+
+/// The unit of a family's values, always the base unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Seconds.
+    Seconds,
+    /// Seconds since the Unix epoch.
+    Timestamp,
+    /// Bytes.
+    Bytes,
+    /// A share of one.
+    Ratio,
+    /// Per second.
+    Rate,
+    /// A plain number of things.
+    Count,
+    /// 0 or 1.
+    Flag,
+    /// Always 1; the labels tell.
+    Info,
+}
+
+/// A declared family whose samples carry exactly `N` labels.
+#[derive(Debug)]
+pub struct Family<const N: usize> {
+    /// The name as exported.
+    pub name: &'static str,
+    /// What its values are.
+    pub kind: Kind,
+    /// Their unit.
+    pub unit: Unit,
+    /// Label names, in the order in which samples give the values.
+    pub labels: [&'static str; N],
+    /// One sentence for whoever reads the exposition.
+    pub help: &'static str,
+}
+
+/// A family without its number of labels in the type.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// The name as exported.
+    pub name: &'static str,
+    /// What its values are.
+    pub kind: Kind,
+    /// Their unit.
+    pub unit: Unit,
+    /// Label names.
+    pub labels: &'static [&'static str],
+    /// One sentence.
+    pub help: &'static str,
+}
+
+impl<const N: usize> Family<N> {
+    const fn entry(&'static self) -> Entry {
+        Entry {
+            name: self.name,
+            kind: self.kind,
+            unit: self.unit,
+            labels: &self.labels,
+            help: self.help,
+        }
+    }
+}
+
+impl Kind {
+    /// The word of the exposition format.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+        }
+    }
+}
+
+impl Unit {
+    /// The word of the reference.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Seconds => "seconds",
+            Self::Timestamp => "seconds since the epoch",
+            Self::Bytes => "bytes",
+            Self::Ratio => "0 to 1",
+            Self::Rate => "per second",
+            Self::Count => "",
+            Self::Flag => "0 or 1",
+            Self::Info => "always 1",
+        }
+    }
+}
+
+/// The reference of all families as a Markdown table.
+#[must_use]
+pub fn reference_markdown() -> String {
+    let mut text =
+        String::from("| family | type | unit | labels | meaning |\n|---|---|---|---|---|\n");
+    for entry in ALL {
+        let labels = entry.labels.iter().map(|label| format!("`{label}`"));
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | {} | {} |",
+            entry.name,
+            entry.kind.as_str(),
+            entry.unit.as_str(),
+            labels.collect::<Vec<_>>().join(", "),
+            entry.help.replace('|', "\\|"),
+        );
+    }
+    text
+}
+
+macro_rules! families {
+    ($($id:ident: $kind:ident $unit:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = concat!("`", $name, "`: ", $help)]
+            pub static $id: Family<{ <[&str]>::len(&[$($label),*]) }> = Family {
+                name: $name,
+                kind: Kind::$kind,
+                unit: Unit::$unit,
+                labels: [$($label),*],
+                help: $help,
+            };
+        )*
+        /// Every family, in the order of the reference.
+        pub static ALL: &[Entry] = &[$($id.entry()),*];
+    };
+}
+
+families! {
+    HTTP_REQUESTS: Counter Count "http_requests_total" ["method", "status", "route", "cache"]
+        "Requests whose first byte arrived, by method, full status code (499: the client gave up), route and the cache's part in the answer.";
+    HTTP_REQUEST_DURATION: Histogram Seconds "http_request_duration_seconds" ["route", "cache"]
+        "From when a request's first bytes could have been seen until the kernel took the last byte of its answer.";
+    REQUEST_LATENCY: Summary Seconds "request_latency_seconds" []
+        "Duration of all requests of the last 60 s, within 0.1 %; sum and count since start.";
+    SLO_LATENCY_TARGET: Summary Seconds "slo_latency_target_seconds" []
+        "What the quantiles of request_latency_seconds should stay below for cached requests.";
+    REQUESTS_PER_SECOND: Gauge Rate "requests_per_second" []
+        "Requests answered per second over the last 10 s (convenience; rate() of http_requests_total is exact).";
+    ERROR_RATE: Gauge Ratio "error_rate" []
+        "Share of 5xx among the requests of the last 10 s; 0 without requests.";
+    SERIES_DROPPED: Counter Count "series_dropped_total" []
+        "Records counted under the route other because series of their own would have been over the bound.";
+
+    ACTIVE_CONNECTIONS: Gauge Count "active_connections" ["side"]
+        "Open connections to clients and to upstreams, idle ones included.";
+    CONNECTIONS_ACCEPTED: Counter Count "connections_accepted_total" ["shard"]
+        "Client connections accepted.";
+    CONNECTIONS_REFUSED: Counter Count "connections_refused_total" ["shard"]
+        "Client connections answered 503 because the shard was at its bound.";
+
+    SHARD_INFO: Gauge Info "shard_info" ["shard", "cpu", "numa"]
+        "Where each shard runs.";
+    SHARD_REQUESTS: Counter Count "shard_requests_total" ["shard"]
+        "Requests answered by each shard.";
+    REQUEST_DISTRIBUTION: Gauge Ratio "request_distribution" ["shard"]
+        "Each shard's share of the requests of the last 10 s; 0 without requests.";
+    SHARD_BUSY_RATIO: Gauge Ratio "shard_busy_ratio" ["shard"]
+        "Share of the last 10 s in which the shard's loop had something to do.";
+    SHARD_TURNS: Counter Count "shard_turns_total" ["shard"]
+        "Turns of the shard's loop.";
+    SHARD_HEARTBEAT_AGE: Gauge Seconds "shard_heartbeat_age_seconds" ["shard"]
+        "Time since the shard's loop last turned; it turns at least once a second.";
+    SHARD_RESTARTS: Counter Count "shard_restarts_total" ["shard"]
+        "Times a shard was rebuilt after a panic.";
+    QUEUE_DEPTH: Gauge Count "queue_depth" ["queue", "shard"]
+        "Waiting in a queue: accept (connections), ready (completions of the last turn), mailbox (messages), upstream (requests).";
+    RING_CQ_OVERFLOW: Counter Count "ring_cq_overflow_total" ["shard"]
+        "Completion-queue overflows of the shard's ring.";
+    RING_SQ_FULL: Counter Count "ring_sq_full_total" ["shard"]
+        "Times the submission queue was full and had to be flushed early.";
+    BUFFER_STARVATION: Counter Count "buffer_starvation_total" ["shard"]
+        "Times receiving stopped for want of a receive buffer.";
+    SCRATCH_STARVATION: Counter Count "scratch_starvation_total" ["shard"]
+        "Times a connection waited for a buffer to encode into.";
+
+    CACHE_HIT_RATE: Gauge Ratio "cache_hit_rate" []
+        "(hit + stale) / (hit + stale + revalidated + miss + collapsed) over the last 10 s; NaN without any of them.";
+    CACHE_HITS: Counter Count "cache_hits_total" []
+        "Lookups answered from the cache.";
+    CACHE_FRONT_HITS: Counter Count "cache_front_hits_total" []
+        "Of cache_hits_total, those found in the shard's own front.";
+    CACHE_INDEX_HITS: Counter Count "cache_index_hits_total" []
+        "Of cache_hits_total, those found in the node-wide index.";
+    CACHE_MISSES: Counter Count "cache_misses_total" []
+        "Lookups that went to an origin.";
+    CACHE_EVICTIONS: Counter Count "cache_evictions_total" ["reason"]
+        "Objects dropped: front (from a shard's front; the node-wide index still has them) or why the index let them go.";
+    CACHE_ENTRIES: Gauge Count "cache_entries" []
+        "Objects in the node-wide index.";
+    CACHE_BYTES: Gauge Bytes "cache_bytes" []
+        "Bytes the objects of the node-wide index take.";
+    CACHE_STREAM_UNCACHED: Counter Count "cache_stream_uncached_total" []
+        "Answers streamed without being stored because the body slabs were full.";
+    CACHE_GC_RUNS: Counter Count "cache_gc_runs_total" []
+        "Sweeps of the cache on request.";
+    CACHE_WARMING_IN_PROGRESS: Gauge Flag "cache_warming_in_progress" []
+        "Whether the cache is being warmed.";
+
+    UPSTREAM_ERRORS: Counter Count "upstream_request_errors_total" []
+        "Requests to origins that failed, by any cause.";
+    UPSTREAM_CONNECTS: Counter Count "upstream_connects_total" []
+        "Connections made to origins.";
+    CONNECTION_POOL_ACTIVE: Gauge Count "connection_pool_active" ["upstream"]
+        "Connections to an upstream that carry an exchange.";
+    CONNECTION_POOL_IDLE: Gauge Count "connection_pool_idle" ["upstream"]
+        "Connections to an upstream kept for the next exchange.";
+    CONNECTION_POOL_WAITING: Gauge Count "connection_pool_waiting" ["upstream"]
+        "Requests that wait for a connection to an upstream.";
+    CONNECTION_POOL_MAX: Gauge Count "connection_pool_max" ["upstream"]
+        "The bound on connections to an upstream.";
+    CONNECTION_POOL_EXHAUSTED: Counter Count "connection_pool_exhausted_total" ["upstream"]
+        "Times a connection was wanted while the pool was at its bound.";
+    CONNECTION_POOL_WAIT: Summary Seconds "connection_pool_wait_seconds" ["upstream"]
+        "How long requests waited for a connection to an upstream.";
+
+    LOCK_WAIT: Counter Seconds "lock_wait_seconds_total" ["site"]
+        "Time shards spent where threads meet (store: calls of the node-wide index, sampled).";
+    LOCK_CONTENDED: Counter Count "lock_contended_total" ["site"]
+        "Passages of shards that found somebody else there.";
+    LOCK_PASSED: Counter Count "lock_passed_total" ["site"]
+        "Passages of shards through a place where threads meet.";
+
+    MEMORY_USAGE: Gauge Bytes "memory_usage_bytes" ["kind"]
+        "Memory in use: rss (the process), pool (blocks taken in the pool), cache (stored bodies), metadata (index and handles).";
+    MEMORY_LIMIT: Gauge Bytes "memory_limit_bytes" []
+        "The cgroup's memory limit, or the machine's memory.";
+    MEMORY_AVAILABLE: Gauge Bytes "memory_available_bytes" []
+        "Memory the machine could hand out without swapping (MemAvailable).";
+    MEMORY_POOL: Gauge Bytes "memory_pool_bytes" []
+        "Size of the pool that memory_pool_size decided.";
+    POOL_HUGEPAGE: Gauge Bytes "pool_hugepage_bytes" []
+        "Bytes of the pool backed by explicit hugepages.";
+    HUGEPAGES_CONFIGURED: Gauge Count "hugepages_configured" ["size"]
+        "Hugepages the machine has, by size in bytes (HugePages_Total).";
+    HUGEPAGES_FREE: Gauge Count "hugepages_free" ["size"]
+        "Hugepages nobody has taken (HugePages_Free).";
+    HUGEPAGES_RESERVED: Gauge Count "hugepages_reserved" ["size"]
+        "Of hugepages_free, those promised to somebody (HugePages_Rsvd).";
+
+    IO_BACKEND_INFO: Gauge Info "io_backend_info" ["backend", "reason"]
+        "The driver in use and why it is not another.";
+    DPDK_PORT_ENABLED: Gauge Flag "dpdk_port_enabled" []
+        "Whether packets are polled in user space.";
+    BUILD_INFO: Gauge Info "build_info" ["version", "revision", "rustc", "target_cpu", "pgo", "lto", "features"]
+        "What was built.";
+    CONFIG_INFO: Gauge Info "config_info" ["hash"]
+        "The configuration in force.";
+    CONFIG_RELOAD_SUCCESSFUL: Gauge Flag "config_last_reload_successful" []
+        "Whether the last load of the configuration succeeded.";
+    CONFIG_RELOAD_TIME: Gauge Timestamp "config_last_reload_success_timestamp_seconds" []
+        "When the configuration in force was loaded.";
+    CPU_THROTTLED_SECONDS: Counter Seconds "cpu_throttled_seconds_total" []
+        "Time the cgroup's quota kept the process from running.";
+    CPU_THROTTLED_PERIODS: Counter Count "cpu_throttled_periods_total" []
+        "Periods in which the cgroup's quota was used up.";
+    CPU_PERIODS: Counter Count "cpu_quota_periods_total" []
+        "Periods of the cgroup's quota.";
+
+    PROCESS_CPU: Counter Seconds "process_cpu_seconds_total" []
+        "User and system time of the process.";
+    PROCESS_RSS: Gauge Bytes "process_resident_memory_bytes" []
+        "Resident memory of the process.";
+    PROCESS_VIRTUAL: Gauge Bytes "process_virtual_memory_bytes" []
+        "Virtual memory of the process.";
+    PROCESS_OPEN_FDS: Gauge Count "process_open_fds" []
+        "Open file descriptors.";
+    PROCESS_MAX_FDS: Gauge Count "process_max_fds" []
+        "The bound on open file descriptors.";
+    PROCESS_THREADS: Gauge Count "process_threads" []
+        "Threads of the process.";
+    PROCESS_START_TIME: Gauge Timestamp "process_start_time_seconds" []
+        "When the process started.";
+
+    METRICS_SCRAPE_DURATION: Gauge Seconds "metrics_scrape_duration_seconds" []
+        "How long rendering this exposition took.";
+    METRICS_SERIES: Gauge Count "metrics_series" []
+        "Series in this exposition, this one included.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_say_their_type_and_unit() {
+        for entry in ALL {
+            let name = entry.name;
+            assert_eq!(
+                entry.kind == Kind::Counter,
+                name.ends_with("_total"),
+                "{name}"
+            );
+            let stem = name.strip_suffix("_total").unwrap_or(name);
+            let suffix = match entry.unit {
+                Unit::Seconds => "_seconds",
+                Unit::Timestamp => "_timestamp_seconds",
+                Unit::Bytes => "_bytes",
+                Unit::Info => "_info",
+                Unit::Ratio | Unit::Rate | Unit::Count | Unit::Flag => "",
+            };
+            let start_time = name == PROCESS_START_TIME.name; // The name every client library uses.
+            assert!(stem.ends_with(suffix) || start_time, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_declared_once_and_explained() {
+        let names: BTreeSet<_> = ALL.iter().map(|entry| entry.name).collect();
+        assert_eq!(names.len(), ALL.len());
+        assert!(
+            ALL.iter()
+                .all(|entry| entry.help.ends_with('.') && entry.help.len() > 8)
+        );
+    }
+
+    #[test]
+    fn the_reference_has_a_line_for_every_family() {
+        let text = reference_markdown();
+        assert_eq!(text.lines().count(), ALL.len() + 2);
+        assert!(text.contains(
+            "| `queue_depth` | gauge |  | `queue`, `shard` | Waiting in a queue: accept"
+        ));
+    }
+}

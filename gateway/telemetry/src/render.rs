@@ -1,0 +1,281 @@
+//! Cells to expositions.
+
+use base::{Moment, ShardId, Span};
+
+use crate::cells::PoolCells;
+use crate::duration::EDGES_NS;
+use crate::exposition::Exposition;
+use crate::health::heartbeat_age;
+use crate::names::{self, Family};
+use crate::reader::{OTHER, Reader, Supplement};
+use crate::{CacheLabel, Counter, LockSite, MethodLabel, ShardCells};
+
+/// The quantiles of `request_latency_seconds`.
+const QUANTILES: [f64; 7] = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0];
+/// The targets of `slo_latency_target_seconds`.
+const TARGETS: [(f64, Option<Span>); 2] = [
+    (0.5, Some(Span::from_micros(500))),
+    (0.99, Some(Span::from_micros(1_000))),
+];
+
+impl Reader {
+    /// Writes every family that the cells know. `now` is on the clock of the shards' drivers.
+    pub fn render(&mut self, now: Moment, more: &Supplement<'_>, out: &mut Exposition) {
+        self.requests.collect(&self.shards);
+        self.durations.collect(&self.shards);
+        self.render_requests(out);
+        self.render_durations(out);
+        self.render_latency(out);
+        self.render_rates(out);
+        self.render_connections(out);
+        self.render_shards(now, out);
+        self.render_queues(more, out);
+        self.render_cache(more, out);
+        self.render_upstreams(out);
+        self.render_locks(out);
+        out.value(&names::DPDK_PORT_ENABLED, false);
+    }
+
+    fn render_requests(&self, out: &mut Exposition) {
+        let mut samples = out.family(&names::HTTP_REQUESTS);
+        let mut status = StatusText::default();
+        for (key, count) in &self.requests.counts {
+            let status = status.of(key.status());
+            let route = self.route(key.route());
+            let labels = [key.method().as_str(), status, route, key.cache().as_str()];
+            samples.sample(labels, *count);
+        }
+        const CLASSES: [&str; 6] = ["other", "1xx", "2xx", "3xx", "4xx", "5xx"];
+        for (class, counts) in CLASSES.iter().zip(&self.requests.folded) {
+            for (cache, count) in CacheLabel::ALL.iter().zip(counts) {
+                if *count > 0 {
+                    let method = MethodLabel::Other.as_str();
+                    samples.sample([method, class, OTHER, cache.as_str()], *count);
+                }
+            }
+        }
+        let dropped = self.requests.dropped() + self.durations.dropped;
+        out.value(&names::SERIES_DROPPED, dropped);
+    }
+
+    fn render_durations(&self, out: &mut Exposition) {
+        let mut samples = out.family(&names::HTTP_REQUEST_DURATION);
+        let touched = self.durations.rows.iter().filter(|(_, b)| b.count() > 0);
+        for ((route, cache), buckets) in touched {
+            let route = route.map_or(OTHER, |route| self.route(route));
+            let cache = CacheLabel::ALL.get(usize::from(*cache));
+            let labels = [route, cache.map_or(OTHER, |cache| cache.as_str())];
+            samples.histogram(labels, &EDGES_NS, &buckets.counts, buckets.sum);
+        }
+    }
+
+    fn render_latency(&self, out: &mut Exposition) {
+        let values = self.window.latency().quantiles(QUANTILES);
+        let count = self.shards.iter().map(|cells| cells.latency.count()).sum();
+        let sum = self.shards.iter().map(|cells| cells.latency.sum().0).sum();
+        let quantiles: Vec<_> = QUANTILES.into_iter().zip(values).collect();
+        out.family(&names::REQUEST_LATENCY)
+            .summary([], &quantiles, Span(sum), count);
+        out.family(&names::SLO_LATENCY_TARGET)
+            .quantiles([], &TARGETS);
+    }
+
+    fn render_rates(&self, out: &mut Exposition) {
+        let window = &self.window;
+        out.value(&names::REQUESTS_PER_SECOND, window.requests_per_second());
+        out.value(&names::ERROR_RATE, window.error_rate());
+        out.value(&names::CACHE_HIT_RATE, window.cache_hit_rate());
+    }
+
+    fn render_connections(&self, out: &mut Exposition) {
+        let (clients, upstreams) = self.connections();
+        out.family(&names::ACTIVE_CONNECTIONS)
+            .sample(["client"], clients)
+            .sample(["upstream"], upstreams);
+        self.by_shard(out, &names::CONNECTIONS_ACCEPTED, |cells| &cells.accepted);
+        self.by_shard(out, &names::CONNECTIONS_REFUSED, |cells| &cells.refused);
+    }
+
+    fn render_shards(&self, now: Moment, out: &mut Exposition) {
+        let mut requests = out.family(&names::SHARD_REQUESTS);
+        for cells in &self.shards {
+            requests.sample([&label(cells)], cells.requests());
+        }
+        let mut shares = out.family(&names::REQUEST_DISTRIBUTION);
+        for (at, cells) in self.shards.iter().enumerate() {
+            shares.sample([&label(cells)], self.window.request_share(at));
+        }
+        let mut busy = out.family(&names::SHARD_BUSY_RATIO);
+        for (at, cells) in self.shards.iter().enumerate() {
+            busy.sample([&label(cells)], self.window.busy_ratio(at));
+        }
+        let mut ages = out.family(&names::SHARD_HEARTBEAT_AGE);
+        for cells in &self.shards {
+            if let Some(age) = heartbeat_age(cells, now) {
+                ages.sample([&label(cells)], age);
+            }
+        }
+        self.by_shard(out, &names::SHARD_TURNS, |cells| &cells.turns);
+        self.by_shard(out, &names::SHARD_RESTARTS, |cells| &cells.restarts);
+        self.by_shard(out, &names::RING_CQ_OVERFLOW, |cells| &cells.cq_overflow);
+        self.by_shard(out, &names::RING_SQ_FULL, |cells| &cells.sq_full);
+        self.by_shard(out, &names::BUFFER_STARVATION, |cells| {
+            &cells.buffer_starvation
+        });
+        self.by_shard(out, &names::SCRATCH_STARVATION, |cells| {
+            &cells.scratch_starvation
+        });
+    }
+
+    fn render_queues(&self, more: &Supplement<'_>, out: &mut Exposition) {
+        let mut depths = out.family(&names::QUEUE_DEPTH);
+        for cells in &self.shards {
+            let shard = label(cells);
+            for (queue, gauge) in [("ready", &cells.ready), ("mailbox", &cells.mailbox)] {
+                if let Some(depth) = gauge.measured() {
+                    depths.sample([queue, &shard], depth);
+                }
+            }
+            if !cells.pools().is_empty() {
+                let waiting: i64 = cells.pools().iter().map(|pool| pool.waiting.read()).sum();
+                depths.sample(["upstream", &shard], waiting);
+            }
+        }
+        for (queue, ShardId(shard), depth) in more.queues {
+            depths.sample([queue, &shard.to_string()], *depth);
+        }
+    }
+
+    fn render_cache(&self, more: &Supplement<'_>, out: &mut Exposition) {
+        let front = self.sum(|cells| &cells.front_hits);
+        let index = self.sum(|cells| &cells.index_hits);
+        out.value(&names::CACHE_HITS, front + index);
+        out.value(&names::CACHE_FRONT_HITS, front);
+        out.value(&names::CACHE_INDEX_HITS, index);
+        out.value(&names::CACHE_MISSES, self.sum(|cells| &cells.misses));
+        let uncached = self.sum(|cells| &cells.stream_uncached);
+        out.value(&names::CACHE_STREAM_UNCACHED, uncached);
+        let mut evictions = out.family(&names::CACHE_EVICTIONS);
+        evictions.sample(["front"], self.sum(|cells| &cells.front_evictions));
+        for (reason, count) in more.evictions {
+            evictions.sample([reason], *count);
+        }
+        out.value(&names::CACHE_GC_RUNS, 0u64);
+        out.value(&names::CACHE_WARMING_IN_PROGRESS, false);
+    }
+
+    fn render_upstreams(&self, out: &mut Exposition) {
+        let errors = self.sum(|cells| &cells.upstream_errors);
+        out.value(&names::UPSTREAM_ERRORS, errors);
+        let connects = self.sum(|cells| &cells.upstream_connects);
+        out.value(&names::UPSTREAM_CONNECTS, connects);
+        self.by_upstream(out, &names::CONNECTION_POOL_ACTIVE, |pool| {
+            pool.active.read()
+        });
+        self.by_upstream(out, &names::CONNECTION_POOL_IDLE, |pool| pool.idle.read());
+        self.by_upstream(out, &names::CONNECTION_POOL_WAITING, |pool| {
+            pool.waiting.read()
+        });
+        let mut exhausted = out.family(&names::CONNECTION_POOL_EXHAUSTED);
+        for (upstream, pools) in self.pools() {
+            let count: u64 = pools.map(|pool| pool.exhausted.read()).sum();
+            exhausted.sample([upstream], count);
+        }
+        let mut waits = out.family(&names::CONNECTION_POOL_WAIT);
+        for (upstream, pools) in self.pools() {
+            let (count, sum) = pools
+                .map(PoolCells::waits)
+                .fold((0, 0), |(n, ns), (m, s)| (n + m, ns + s.0));
+            waits.summary([upstream], &[], Span(sum), count);
+        }
+    }
+
+    fn render_locks(&self, out: &mut Exposition) {
+        let sites = LockSite::ALL.map(|site| {
+            let cells = self.shards.iter().map(|cells| cells.lock_cells(site));
+            cells.fold((0, 0, 0), |(passed, contended, ns), cells| {
+                (
+                    passed + cells.passed.read(),
+                    contended + cells.contended.read(),
+                    ns + cells.wait_ns.read(),
+                )
+            })
+        });
+        let measured: Vec<_> = LockSite::ALL
+            .iter()
+            .zip(sites)
+            .filter(|(_, (passed, ..))| *passed > 0)
+            .collect();
+        let mut waits = out.family(&names::LOCK_WAIT);
+        for (site, (_, _, ns)) in &measured {
+            waits.sample([site.as_str()], Span(*ns));
+        }
+        let mut contended = out.family(&names::LOCK_CONTENDED);
+        for (site, (_, count, _)) in &measured {
+            contended.sample([site.as_str()], *count);
+        }
+        let mut passed = out.family(&names::LOCK_PASSED);
+        for (site, (count, ..)) in &measured {
+            passed.sample([site.as_str()], *count);
+        }
+    }
+
+    fn by_shard(
+        &self,
+        out: &mut Exposition,
+        family: &'static Family<1>,
+        counter: impl Fn(&ShardCells) -> &Counter,
+    ) {
+        let mut samples = out.family(family);
+        for cells in &self.shards {
+            samples.sample([&label(cells)], counter(cells).read());
+        }
+    }
+
+    fn by_upstream(
+        &self,
+        out: &mut Exposition,
+        family: &'static Family<1>,
+        gauge: impl Fn(&PoolCells) -> i64,
+    ) {
+        let mut samples = out.family(family);
+        for (upstream, pools) in self.pools() {
+            samples.sample([upstream], pools.map(&gauge).sum::<i64>());
+        }
+    }
+
+    /// Each upstream's cells on all shards that have some.
+    fn pools(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = &PoolCells>)> {
+        let known = self.shards.iter().map(|cells| cells.pools().len()).max();
+        let names = self.labels.upstreams.iter().take(known.unwrap_or(0));
+        names.enumerate().map(|(at, name)| {
+            let pools = self
+                .shards
+                .iter()
+                .filter_map(move |cells| cells.pools().get(at));
+            (name.as_str(), pools)
+        })
+    }
+
+    fn sum(&self, counter: impl Fn(&ShardCells) -> &Counter) -> u64 {
+        self.shards.iter().map(|cells| counter(cells).read()).sum()
+    }
+}
+
+fn label(cells: &ShardCells) -> String {
+    let ShardId(shard) = cells.shard;
+    shard.to_string()
+}
+
+/// The text of the status last asked for: keys come sorted, so most follow their like.
+#[derive(Default)]
+struct StatusText(u16, String);
+
+impl StatusText {
+    fn of(&mut self, status: u16) -> &str {
+        if self.0 != status || self.1.is_empty() {
+            *self = Self(status, status.to_string());
+        }
+        &self.1
+    }
+}
