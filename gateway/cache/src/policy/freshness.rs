@@ -1,0 +1,104 @@
+//! How old an answer is and how long it is fresh (RFC 9111 §4.2).
+
+use base::Wall;
+use http::cache_control::CacheControl;
+use http::{Fields, Name, Response, date};
+
+use super::Reason;
+
+/// When a stored answer is fresh (RFC 9111 §4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lifetime {
+    /// When the answer arrived.
+    pub received: Wall,
+    /// Its age then, in seconds (corrected initial age, §4.2.3).
+    pub initial_age: u64,
+    /// Seconds it is fresh for, counted from age 0 (freshness lifetime, §4.2.1).
+    pub fresh_for: u64,
+}
+
+/// The age that stands for itself and all beyond (§1.2.2); nothing is fresh at it, however long its lifetime.
+const AGE_MAX: u64 = 1 << 31;
+
+impl Lifetime {
+    /// The age at `now`, in seconds (current age, §4.2.3). Saturates at 2^31 (§1.2.2).
+    #[must_use]
+    #[inline]
+    pub fn age(&self, now: Wall) -> u64 {
+        let resident = now.0.saturating_sub(self.received.0);
+        self.initial_age.saturating_add(resident).min(AGE_MAX)
+    }
+
+    /// Whether it is fresh at `now`.
+    #[must_use]
+    #[inline]
+    pub fn is_fresh(&self, now: Wall) -> bool {
+        let age = self.age(now);
+        self.fresh_for > age && age < AGE_MAX
+    }
+
+    /// The lifetime of an answer that brings one and has some of it left.
+    pub(super) fn of(
+        response: &Response<'_>,
+        control: &CacheControl,
+        requested: Wall,
+        received: Wall,
+    ) -> Result<Self, Reason> {
+        let fields = &response.fields;
+        let date = date_of(fields, received);
+        let lifetime = Self {
+            received,
+            initial_age: initial_age(fields, date, requested, received),
+            fresh_for: fresh_for(fields, control, date, received)
+                .ok_or(Reason::NoExplicitFreshness)?,
+        };
+        match lifetime.is_fresh(received) {
+            true => Ok(lifetime),
+            false => Err(Reason::NotFresh),
+        }
+    }
+}
+
+/// §4.2.1 for a shared cache. What is there but cannot be read makes the answer stale, it is not passed over.
+fn fresh_for(
+    fields: &Fields<'_>,
+    control: &CacheControl,
+    date: Wall,
+    received: Wall,
+) -> Option<u64> {
+    if let Some(seconds) = control.s_maxage.or(control.max_age) {
+        return Some(seconds.unwrap_or(0));
+    }
+    let expires = date::parse(fields.first(Name::Expires)?, received);
+    let only = expires.filter(|_| !fields.is_repeated(Name::Expires));
+    Some(only.map_or(0, |at| at.0.saturating_sub(date.0)))
+}
+
+/// §4.2.3: corrected initial age.
+fn initial_age(fields: &Fields<'_>, date: Wall, requested: Wall, received: Wall) -> u64 {
+    let apparent = received.0.saturating_sub(date.0);
+    let delay = received.0.saturating_sub(requested.0);
+    let corrected = age_value(fields).saturating_add(delay);
+    apparent.max(corrected).min(AGE_MAX)
+}
+
+/// §5.1: the first member of the first line; zero where that is no `1*DIGIT`.
+fn age_value(fields: &Fields<'_>) -> u64 {
+    let line = fields.first(Name::Age).unwrap_or_default();
+    let first = line.split(|byte| *byte == b',').next().unwrap_or_default();
+    let digits = first.trim_ascii();
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return 0;
+    }
+    digits.iter().fold(0_u64, |age, digit| {
+        age.saturating_mul(10)
+            .saturating_add(u64::from(digit - b'0'))
+    })
+}
+
+/// The first Date line, or where that cannot be read or there is none, when the answer was received (RFC 9110 §6.6.1).
+fn date_of(fields: &Fields<'_>, received: Wall) -> Wall {
+    let text = fields.first(Name::Date);
+    text.and_then(|text| date::parse(text, received))
+        .unwrap_or(received)
+}
