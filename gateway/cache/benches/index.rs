@@ -4,13 +4,12 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Duration;
 
 use base::Wall;
 use cache::policy::Lifetime;
 use cache::{
-    Front, Head, HeapMemory, Key, KeyHash, KeyHasher, KeyView, MokaStore, NodeStore, Object,
-    StoreLimits, StoreStats, StripedStore,
+    Front, Head, HeapMemory, Key, KeyHash, KeyHasher, KeyView, NodeStore, Object, StoreLimits,
+    StoreStats, StripedStore,
 };
 
 type Stored = Arc<Object<HeapMemory>>;
@@ -33,20 +32,14 @@ fn main() {
         objects: KEYS as u64,
         bytes: 1 << 40,
     };
-    let stores: [(&str, NewStore); 3] = [
+    let stores: [(&str, NewStore); 2] = [
         ("floor", |_| Arc::new(Floor)),
         ("striped", |limits| Arc::new(StripedStore::new(limits))),
-        ("moka", |limits| Arc::new(MokaStore::new(limits))),
     ];
     for (name, new) in stores {
         let runs = [(); 3].map(|()| store(&new(limits), &keys, &[&draws]));
         report(name, runs);
     }
-    let moka = Arc::new(MokaStore::new(limits));
-    let as_store: Store = Arc::clone(&moka) as Store;
-    tidied(&moka, || {
-        report("moka, tidied", [store(&as_store, &keys, &[&draws])])
-    });
     let halves: Vec<_> = draws.chunks(draws.len() / 2).collect();
     for (name, new) in stores {
         let run = store(&new(limits), &keys, &halves);
@@ -181,20 +174,6 @@ fn calls(store: &Store, keys: &Keys, draws: &[u32]) -> Run {
         run.inserts.time(|| store.insert(object));
     }
     run
-}
-
-/// Runs `work` while another thread does moka's housekeeping every millisecond.
-fn tidied(store: &MokaStore<HeapMemory>, work: impl FnOnce()) {
-    let (done, is_done) = std::sync::mpsc::channel::<()>();
-    std::thread::scope(|scope| {
-        scope.spawn(move || {
-            while is_done.recv_timeout(Duration::from_millis(1)).is_err() {
-                store.tidy();
-            }
-        });
-        work();
-        done.send(()).unwrap();
-    });
 }
 
 /// Nanoseconds of a call, the best mean of some rounds.

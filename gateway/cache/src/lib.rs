@@ -12,7 +12,6 @@ mod heap;
 mod index;
 mod key;
 mod layout;
-mod moka_store;
 mod object;
 pub mod policy;
 mod store;
@@ -24,7 +23,6 @@ pub use front::{Front, Resident};
 #[cfg(any(test, feature = "heap-memory"))]
 pub use heap::{HeapExtent, HeapMemory, HeapPin, HeapWriter};
 pub use key::{Key, KeyHash, KeyHasher, KeyView};
-pub use moka_store::MokaStore;
 pub use object::{Head, Object};
 pub use store::{NodeStore, StoreLimits, StoreStats};
 pub use striped_store::StripedStore;
