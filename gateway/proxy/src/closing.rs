@@ -1,0 +1,210 @@
+//! How clients' connections end.
+
+use base::{Closing, Driver, Moment, Room, SocketId, Span};
+use cache::{FlightId, NodeStore};
+
+use crate::Proxy;
+use crate::WORKS_KEPT;
+use crate::client::{Answer, Client, Patience, Record, Work};
+use crate::wheel::Wheel;
+
+/// How long a client's unread bytes are discarded after our last answer, so that no reset destroys it
+/// (RFC 9112 §9.6).
+const LINGER: Span = Span::from_secs(2);
+/// Status of a request whose client went away first.
+const GIVEN_UP: u16 = 499;
+
+impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
+    /// After sending: a connection whose work is over idles, or ends if it was the last answer.
+    pub(crate) fn settle(&mut self, io: &mut D, socket: SocketId) {
+        let now = io.now().moment;
+        let idle = self.settings.limits.idle_timeout;
+        let head = self.settings.limits.header_timeout;
+        let Some(client) = self.clients.at(socket) else {
+            return;
+        };
+        let Some(work) = client.work.as_ref() else {
+            return;
+        };
+        if work.sending || !work.output.is_empty() || work.exchange.is_some() {
+            return;
+        }
+        if client.last {
+            return self.end_after_last(io, socket);
+        }
+        if client.ended && (work.input.is_empty() || work.input.is_partial()) {
+            return self.close_client(io, socket, Closing::Orderly);
+        }
+        if work.input.is_partial() && client.patience == Patience::Send {
+            return self.set_patience(socket, Patience::Head, now + head);
+        }
+        if work.is_over() {
+            let work = client.work.take();
+            self.give_back(work);
+            self.set_patience(socket, Patience::Idle, now + idle);
+        }
+    }
+
+    /// Our last answer is with the kernel.
+    fn end_after_last(&mut self, io: &mut D, socket: SocketId) {
+        let Some(client) = self.clients.at(socket) else {
+            return;
+        };
+        if client.ended || !client.linger {
+            return self.close_client(io, socket, Closing::Orderly);
+        }
+        if client.patience == Patience::Linger {
+            return;
+        }
+        io.shutdown(socket);
+        if !client.receiving {
+            client.receiving = true;
+            io.receive(socket, Room::Small);
+        }
+        self.set_patience(socket, Patience::Linger, io.now().moment + LINGER);
+    }
+
+    /// The client ended its direction: what it asked for is still answered.
+    pub(crate) fn client_ended(&mut self, io: &mut D, socket: SocketId) {
+        let Some(client) = self.clients.at(socket) else {
+            return;
+        };
+        client.ended = true;
+        client.receiving = false;
+        let Some(work) = client.work.as_ref() else {
+            return self.close_client(io, socket, Closing::Orderly);
+        };
+        if work
+            .exchange
+            .as_ref()
+            .is_some_and(|exchange| exchange.takes_input())
+        {
+            return self.upload_ended(io, socket);
+        }
+        self.touch(socket);
+    }
+
+    /// The connection broke.
+    pub(crate) fn client_gone(&mut self, io: &mut D, socket: SocketId) {
+        self.close_client(io, socket, Closing::Orderly);
+    }
+
+    /// Ends a connection in the middle of an answer, visibly.
+    pub(crate) fn cut(&mut self, io: &mut D, socket: SocketId) {
+        self.cells.cut_answers.add(1);
+        self.close_client(io, socket, Closing::Reset);
+    }
+
+    /// Ends a connection now. What was under way for it alone ends too; what others follow, or the store wants, goes on.
+    pub(crate) fn close_client(&mut self, io: &mut D, socket: SocketId, how: Closing) {
+        io.close(socket, how);
+        let Some(mut client) = self.clients.remove(socket) else {
+            return;
+        };
+        self.cells.clients.add(-1);
+        if let Some(work) = client.work.as_mut() {
+            for record in work.records.drain(..) {
+                self.count_given_up(&given_up(record));
+            }
+            if let Some(exchange) = work.exchange.take() {
+                let record = Record {
+                    asked: exchange.asked,
+                    status: GIVEN_UP,
+                    cache: exchange.cache,
+                    count: 1,
+                };
+                self.count_given_up(&record);
+                self.leave(io, socket, &exchange.answer);
+            }
+        }
+        self.give_back(client.work.take());
+    }
+
+    /// A client no longer waits for its answer.
+    fn leave(&mut self, io: &mut D, socket: SocketId, answer: &Answer<D>) {
+        match answer {
+            Answer::Following(flight, _) => {
+                let id = flight.id();
+                self.unfollow(id, socket);
+                self.disown(socket, id);
+            }
+            Answer::Serving(serving) => {
+                if let Some(flight) = &serving.flight {
+                    self.unfollow(flight.id(), socket);
+                    self.disown(socket, flight.id());
+                }
+                if let Some(ticket) = serving.spill {
+                    self.abort(io, ticket);
+                }
+            }
+            Answer::Fetching(ticket) | Answer::Streaming(ticket, _) | Answer::Tunnel(ticket) => {
+                self.abort(io, *ticket);
+            }
+        }
+    }
+
+    /// The leader's client left: its fetch goes on for the store and for those who follow.
+    fn disown(&mut self, socket: SocketId, flight: FlightId) {
+        if let Some(ticket) = self.leading.get(&flight).copied()
+            && let Some(fetch) = self.fetches.at(ticket)
+            && fetch.client == Some(socket)
+        {
+            fetch.client = None;
+        }
+    }
+
+    pub(crate) fn give_back(&mut self, work: Option<Box<Work<D>>>) {
+        if let Some(mut work) = work
+            && self.works.len() < WORKS_KEPT
+        {
+            work.reset();
+            self.works.push(work);
+        }
+    }
+
+    /// Finishes what is under way and takes nothing new: idle connections close, answers say `Connection: close`.
+    pub fn drain(&mut self, io: &mut D) {
+        if self.draining {
+            return;
+        }
+        self.draining = true;
+        let sockets: Vec<SocketId> = self.clients.sockets().collect();
+        for socket in sockets {
+            let idle = self
+                .clients
+                .at(socket)
+                .is_some_and(|client| is_idle(client));
+            if idle {
+                self.close_client(io, socket, Closing::Orderly);
+            } else if let Some(exchange) = self.exchange(socket) {
+                exchange.asked.keep_alive = false;
+            }
+        }
+    }
+
+    /// Lets a client's deadline be looked at when it comes.
+    pub(crate) fn set_patience(&mut self, socket: SocketId, patience: Patience, deadline: Moment) {
+        let wheel = &mut self.wheel;
+        let Some(client) = self.clients.at(socket) else {
+            return;
+        };
+        client.patience = patience;
+        client.deadline = deadline;
+        if Wheel::is_late(client.scheduled, deadline) {
+            client.scheduled = wheel.schedule(socket, deadline);
+        }
+    }
+}
+
+fn is_idle<D: Driver>(client: &Client<D>) -> bool {
+    client.work.as_ref().is_none_or(|work| {
+        work.exchange.is_none() && !work.sending && work.output.is_empty() && work.input.is_empty()
+    })
+}
+
+fn given_up(record: Record) -> Record {
+    Record {
+        status: GIVEN_UP,
+        ..record
+    }
+}

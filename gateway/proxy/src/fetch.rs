@@ -1,0 +1,194 @@
+//! A fetch: one request to an origin and what comes of it. It outlives the client that caused it when others follow or the
+//! answer is being stored.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use base::{Driver, Moment, SocketId, UpstreamId, Wall};
+use cache::policy::RequestFacts;
+use cache::{BodyWriter, Key, Leader, Object};
+use http::{BodyDecoder, BodyLength, Method};
+
+use crate::client::{Bytes, Output};
+use crate::table::Ticket;
+
+/// What to ask of which upstream; kept for a second try.
+#[derive(Clone, Debug)]
+pub(crate) struct Order {
+    pub(crate) upstream: UpstreamId,
+    pub(crate) head: Vec<u8>,
+    pub(crate) method: Method,
+    pub(crate) facts: RequestFacts,
+    pub(crate) body: BodyLength,
+    /// The client asked for an upgrade.
+    pub(crate) upgrade: bool,
+    /// The key its answer concerns: stored under it, or invalidated by an unsafe method.
+    pub(crate) key: Option<Key>,
+    /// Why it goes forward, for `Cache-Status`.
+    pub(crate) why: &'static str,
+    /// More of why.
+    pub(crate) detail: Option<&'static str>,
+}
+
+/// A request to an origin under way.
+pub(crate) struct Fetch<D: Driver> {
+    pub(crate) order: Box<Order>,
+    pub(crate) stage: Stage,
+    /// The connection, once there is one.
+    pub(crate) socket: Option<SocketId>,
+    /// Endpoints whose connection failed.
+    pub(crate) endpoints_failed: usize,
+    /// A pooled connection turned out dead: only new ones from now on.
+    pub(crate) fresh_only: bool,
+    /// The client that sends the body and gets what is not stored.
+    pub(crate) client: Option<SocketId>,
+    pub(crate) leader: Option<Leader<D::Memory>>,
+    pub(crate) filling: Option<Filling<D>>,
+    /// The beginning of a head that has not come whole.
+    pub(crate) carry: Vec<u8>,
+    pub(crate) decoder: Option<BodyDecoder>,
+    /// Body bytes the client has not taken yet.
+    pub(crate) held: VecDeque<Held<D>>,
+    /// The origin has the whole request.
+    pub(crate) asked_whole: bool,
+    /// A byte of the request body was handed on: it cannot be repeated.
+    pub(crate) body_begun: bool,
+    pub(crate) requested: Wall,
+    pub(crate) interim: usize,
+    /// The origin keeps the connection after this answer.
+    pub(crate) keeps_alive: bool,
+}
+
+/// An answer on its way into the store.
+pub(crate) struct Filling<D: Driver> {
+    pub(crate) object: Arc<Object<D::Memory>>,
+    pub(crate) writer: BodyWriter<D::Memory>,
+}
+
+/// Body bytes to pass on.
+pub(crate) struct Held<D: Driver> {
+    pub(crate) bytes: Bytes<D>,
+    pub(crate) range: Range<usize>,
+}
+
+/// How far a fetch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Its connection does not stand yet.
+    Connecting,
+    /// Waiting for the head of the final answer.
+    Head,
+    /// Reading the body.
+    Body,
+    /// Bytes pass both ways.
+    Tunnel,
+    /// The whole answer is here.
+    Done,
+}
+
+/// A connection to an origin.
+pub(crate) struct Conn<D: Driver> {
+    pub(crate) upstream: UpstreamId,
+    pub(crate) endpoint: usize,
+    /// Its fetch; none while it idles in the pool.
+    pub(crate) fetch: Option<Ticket>,
+    pub(crate) connected: bool,
+    pub(crate) receiving: bool,
+    pub(crate) output: Output<D>,
+    pub(crate) sending: bool,
+    /// Our direction ends after what is to be sent (a tunnel whose client ended its own).
+    pub(crate) ending: bool,
+    /// The kernel has taken the head of the request it carries now.
+    pub(crate) asked: bool,
+    /// It idles in the pool.
+    pub(crate) pooled: bool,
+    pub(crate) born: Moment,
+    /// Requests it carried before this one.
+    pub(crate) served: u32,
+    pub(crate) deadline: Moment,
+    pub(crate) scheduled: Moment,
+}
+
+/// The connections of one upstream on this shard.
+pub(crate) struct Pool {
+    /// Idle ones by endpoint; the last used is taken first, so that spare ones age out.
+    pub(crate) idle: Vec<Vec<SocketId>>,
+    /// Idle and busy ones.
+    pub(crate) open: usize,
+    /// Fetches that wait for one, the longest first, and when each gives up.
+    pub(crate) waiting: VecDeque<(Ticket, Moment)>,
+    /// Round robin over the endpoints.
+    pub(crate) next: usize,
+}
+
+impl<D: Driver> Fetch<D> {
+    pub(crate) fn new(
+        order: Box<Order>,
+        client: SocketId,
+        leader: Option<Leader<D::Memory>>,
+        requested: Wall,
+    ) -> Self {
+        Self {
+            asked_whole: matches!(order.body, BodyLength::Empty | BodyLength::Length(0)),
+            order,
+            stage: Stage::Connecting,
+            socket: None,
+            endpoints_failed: 0,
+            fresh_only: false,
+            client: Some(client),
+            leader,
+            filling: None,
+            carry: Vec::new(),
+            decoder: None,
+            held: VecDeque::new(),
+            body_begun: false,
+            requested,
+            interim: 0,
+            keeps_alive: false,
+        }
+    }
+
+    /// Whether the request may be sent again: no byte of an answer came, and either nobody can have acted on it or
+    /// acting twice is the same as once (RFC 9110 §9.2.2).
+    pub(crate) fn may_repeat(&self) -> bool {
+        matches!(self.stage, Stage::Connecting | Stage::Head)
+            && self.carry.is_empty()
+            && self.interim == 0
+            && !self.body_begun
+            && (self.stage == Stage::Connecting || is_idempotent(self.order.method))
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(endpoints: usize) -> Self {
+        Self {
+            idle: vec![Vec::new(); endpoints],
+            open: 0,
+            waiting: VecDeque::new(),
+            next: 0,
+        }
+    }
+
+    pub(crate) fn remove_idle(&mut self, endpoint: usize, socket: SocketId) {
+        if let Some(idle) = self.idle.get_mut(endpoint) {
+            idle.retain(|other| *other != socket);
+        }
+    }
+}
+
+/// RFC 9110 §9.2.2.
+fn is_idempotent(method: Method) -> bool {
+    matches!(
+        method,
+        Method::Get | Method::Head | Method::Put | Method::Delete | Method::Options | Method::Trace
+    )
+}
+
+/// RFC 9110 §9.2.1; methods that are not known may do anything.
+pub(crate) fn is_safe(method: Method) -> bool {
+    matches!(
+        method,
+        Method::Get | Method::Head | Method::Options | Method::Trace
+    )
+}

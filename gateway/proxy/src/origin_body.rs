@@ -1,0 +1,193 @@
+//! Bodies of answers: into the store, to the client, or through a tunnel.
+
+use std::ops::Range;
+use std::slice;
+use std::sync::Arc;
+
+use base::{Driver, Room, limits};
+use cache::{Leader, NodeStore, Object};
+
+use crate::Proxy;
+use crate::body;
+use crate::client::{Answer, Bytes};
+use crate::fetch::{Held, Stage};
+use crate::table::Ticket;
+
+/// Pieces smaller than this are copied rather than holding a receive buffer.
+const COPY_PIECE_BYTES: usize = 4 << 10;
+
+impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
+    /// Takes body bytes from `at` on.
+    pub(crate) fn origin_body(&mut self, io: &mut D, ticket: Ticket, bytes: Bytes<D>, at: usize) {
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return;
+        };
+        let Some(decoder) = fetch.decoder.as_mut() else {
+            return;
+        };
+        let Ok(taken) = body::take(decoder, &bytes, at) else {
+            return self.fail(io, ticket, 502, "the origin sent a malformed chunk");
+        };
+        let surplus = taken.end.is_some_and(|end| end < bytes.len());
+        let ended = taken.end.is_some();
+        if fetch.filling.is_some() {
+            self.fill(io, ticket, bytes, taken.pieces);
+        } else {
+            self.hold(io, ticket, bytes, &taken.pieces);
+        }
+        if ended {
+            // Bytes behind a whole answer belong to nobody: the connection is not used again.
+            self.body_done(io, ticket, !surplus);
+        } else {
+            self.restrain(io, ticket);
+        }
+    }
+
+    /// Appends to the object being stored, and goes on as a stream where it outgrows its place.
+    fn fill(&mut self, io: &mut D, ticket: Ticket, bytes: Bytes<D>, pieces: Vec<Range<usize>>) {
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return;
+        };
+        let Some(filling) = fetch.filling.as_mut() else {
+            return;
+        };
+        let mut rest = pieces.into_iter();
+        let mut left = None;
+        for piece in rest.by_ref() {
+            let data = bytes.get(piece.clone()).unwrap_or_default();
+            if let Err(short) = filling.writer.append(data) {
+                left = Some(piece.start + short.taken..piece.end);
+                break;
+            }
+        }
+        if let Some(leader) = &fetch.leader {
+            leader.progress();
+            self.moved.push(leader.flight().id());
+        }
+        if let Some(left) = left {
+            let left = std::iter::once(left).chain(rest).collect();
+            self.spill(io, ticket, bytes, left);
+        }
+    }
+
+    /// The object outgrew its bound or the slab: it is not stored. The fetch's own client goes on with what follows as a
+    /// stream; others that had begun are cut, for nobody keeps what they have yet to read.
+    fn spill(&mut self, io: &mut D, ticket: Ticket, bytes: Bytes<D>, left: Vec<Range<usize>>) {
+        self.cells.stream_uncached.add(1);
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return;
+        };
+        if let Some(filling) = fetch.filling.take() {
+            filling.writer.fail();
+        }
+        let client = fetch.client;
+        if let Some(leader) = fetch.leader.take() {
+            let flight = leader.flight().id();
+            self.leading.remove(&flight);
+            self.moved.push(flight);
+            leader.land();
+        }
+        let owner = client.and_then(|client| self.exchange(client));
+        let Some(Answer::Serving(serving)) = owner.map(|exchange| &mut exchange.answer) else {
+            return self.abort(io, ticket);
+        };
+        serving.spill = Some(ticket);
+        self.hold(io, ticket, bytes, &left);
+    }
+
+    /// Keeps body bytes until the client takes them. One large piece stays in its buffer while buffers are plenty.
+    fn hold(&mut self, io: &mut D, ticket: Ticket, bytes: Bytes<D>, pieces: &[Range<usize>]) {
+        let scarce = io.buffers_free(Room::Large) < limits::LARGE_BUFFERS_LOW;
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return;
+        };
+        let keep = if scarce { usize::MAX } else { COPY_PIECE_BYTES };
+        let (bytes, range) = body::join(bytes, pieces, keep);
+        if !range.is_empty() {
+            fetch.held.push_back(Held { bytes, range });
+        }
+        if let Some(client) = fetch.client {
+            self.touch(client);
+        }
+    }
+
+    /// Stops receiving while the client is behind.
+    fn restrain(&mut self, io: &mut D, ticket: Ticket) {
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return;
+        };
+        let full = fetch.held.len() >= limits::STREAM_BUFFERS_MAX;
+        let Some(socket) = fetch.socket else {
+            return;
+        };
+        if !full {
+            return self.expect_bytes(io, socket);
+        }
+        if let Some(conn) = self.conns.at(socket)
+            && conn.receiving
+        {
+            conn.receiving = false;
+            io.pause(socket);
+        }
+        self.set_conn_deadline(socket, base::Moment(u64::MAX));
+    }
+
+    /// The answer is whole. `clean`: nothing came behind it.
+    pub(crate) fn body_done(&mut self, io: &mut D, ticket: Ticket, clean: bool) {
+        self.release_conn(io, ticket, clean);
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return;
+        };
+        fetch.stage = Stage::Done;
+        let Some(filling) = fetch.filling.take() else {
+            if let Some(client) = fetch.client {
+                self.touch(client);
+            }
+            return;
+        };
+        if filling.writer.finish() {
+            self.keep(ticket, filling.object);
+        }
+        if let Some(mut fetch) = self.fetches.remove(ticket)
+            && let Some(leader) = fetch.leader.take()
+        {
+            let flight = leader.flight().id();
+            self.leading.remove(&flight);
+            self.moved.push(flight);
+            leader.land();
+        }
+    }
+
+    /// Puts a whole object into the index, unless its key was purged while it came.
+    fn keep(&mut self, ticket: Ticket, object: Arc<Object<D::Memory>>) {
+        self.store.insert(Arc::clone(&object));
+        let leader = self
+            .fetches
+            .at(ticket)
+            .and_then(|fetch| fetch.leader.as_ref());
+        if leader.is_some_and(Leader::is_outdated) {
+            self.store.remove(object.key.hash(), &object.key.view());
+            object.retire();
+        } else {
+            self.front.admit(object);
+        }
+    }
+
+    /// Bytes of the origin in a tunnel.
+    pub(crate) fn tunnel_down(&mut self, io: &mut D, ticket: Ticket, bytes: Bytes<D>, at: usize) {
+        // What the client sent behind its request was waiting for this.
+        if let Some(client) = self.fetches.at(ticket).and_then(|fetch| fetch.client) {
+            self.advance(io, client);
+        }
+        let end = bytes.len();
+        if at < end {
+            self.hold(io, ticket, bytes, slice::from_ref(&(at..end)));
+        }
+        self.restrain(io, ticket);
+        if let Some(fetch) = self.fetches.at(ticket)
+            && let Some(socket) = fetch.socket
+        {
+            self.set_conn_deadline(socket, base::Moment(u64::MAX));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Heads of requests to origins.
+
+use http::write::Decimal;
+use http::{BodyLength, Name, Request, Target, Version};
+
+use crate::answer::{Sink as _, field, stays};
+
+/// What is asked of an origin beside what the client asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish {
+    /// The whole object is wanted, for the store: conditions and ranges stay here.
+    pub(crate) whole: bool,
+    /// The client's upgrade passes.
+    pub(crate) upgrade: bool,
+}
+
+/// The head of the request to an origin (RFC 9110 §7.6): target byte for byte, the authority asked for as Host,
+/// hop-by-hop fields left out, framing written anew.
+pub(crate) fn head(request: &Request<'_>, host: &[u8], wish: Wish, request_id: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(request.length + 128);
+    out.put(request.method_bytes);
+    out.put(b" ");
+    out.put(match request.target {
+        Target::Path => request.path_and_query,
+        Target::Asterisk => b"*",
+    });
+    out.put(b" HTTP/1.1\r\n");
+    field(&mut out, b"Host", host);
+    for (name, written, value) in request.fields.iter() {
+        if passes(name, wish) && !request.fields.is_listed(written) {
+            field(&mut out, written, value);
+        }
+    }
+    out.put(match request.version {
+        Version::Http11 => b"Via: 1.1 ultragate\r\n",
+        Version::Http10 => b"Via: 1.0 ultragate\r\n",
+    });
+    field(&mut out, b"X-Request-Id", request_id);
+    framing(&mut out, request);
+    if wish.upgrade {
+        for value in request.fields.all(Name::Upgrade) {
+            field(&mut out, b"Upgrade", value);
+        }
+        out.put(b"Connection: upgrade\r\n");
+    }
+    out.put(b"\r\n");
+    out
+}
+
+fn passes(name: Name, wish: Wish) -> bool {
+    if stays(name) || matches!(name, Name::Host | Name::XRequestId) {
+        return false;
+    }
+    !wish.whole
+        || !matches!(
+            name,
+            Name::IfNoneMatch | Name::IfModifiedSince | Name::IfRange | Name::Range
+        )
+}
+
+fn framing(out: &mut Vec<u8>, request: &Request<'_>) {
+    match request.body {
+        BodyLength::Length(length) => {
+            out.put(b"Content-Length: ");
+            out.put(Decimal::new(length).bytes());
+            out.put(b"\r\n");
+        }
+        BodyLength::Chunked => out.put(b"Transfer-Encoding: chunked\r\n"),
+        // RFC 9110 §8.6: a request with an empty body whose method anticipates one says so.
+        BodyLength::Empty if request.fields.has(Name::ContentLength) => {
+            out.put(b"Content-Length: 0\r\n");
+        }
+        BodyLength::Empty | BodyLength::UntilClose => {}
+    }
+}
+
+/// Whether the client asks for an upgrade that may pass: never to h2c, whose bytes we could not follow
+/// (RFC 9113 §3.1 dropped it; forwarding it smuggles).
+pub(crate) fn wants_upgrade(request: &Request<'_>) -> bool {
+    request.connection.upgrade
+        && request.version == Version::Http11
+        && request.fields.has(Name::Upgrade)
+        && !request.fields.all(Name::Upgrade).any(|value| {
+            value.split(|&byte| byte == b',').any(|protocol| {
+                let protocol = protocol.trim_ascii();
+                protocol.len() >= 3
+                    && protocol
+                        .get(..3)
+                        .is_some_and(|start| start.eq_ignore_ascii_case(b"h2c"))
+            })
+        })
+}

@@ -1,0 +1,464 @@
+//! Answers to clients: hits in one piece, objects and streams window by window.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use base::{Driver, Moment, Part, Scratch as _, SocketId, limits};
+use cache::{BodyState, NodeStore, Resident};
+use telemetry::{CacheLabel, RequestRecord, RouteLabel};
+
+use crate::Proxy;
+use crate::answer::{
+    self, HEAD_ROOM, HIT_ROOM, Own, REQUEST_ID_MAX, Reserved, Sink as _, Told, error_body,
+};
+use crate::body;
+use crate::client::{Answer, Asked, Exchange, Framing, Output, Patience, Record, Serving, Work};
+use crate::fetch::Stage;
+use crate::read::Flow;
+use crate::table::Ticket;
+
+/// What a step of an answer came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// More when the kernel took what there is, or more has come.
+    Waiting,
+    /// The answer is whole in the output.
+    Over,
+    /// The answer cannot be made whole: the client must see that it is cut.
+    Cut,
+}
+
+impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
+    /// A fresh object: small ones go behind their head in one copy, larger ones are sent from where they lie.
+    #[inline]
+    pub(crate) fn serve_hit(
+        &mut self,
+        io: &mut D,
+        socket: SocketId,
+        resident: &Rc<Resident<D::Memory>>,
+        asked: Asked,
+        id: &[u8],
+    ) -> Flow {
+        let Some(work) = self
+            .clients
+            .at(socket)
+            .and_then(|client| client.work.as_mut())
+        else {
+            return Flow::Wait;
+        };
+        let object = &resident.object;
+        let body = if asked.head_only {
+            Some(&[][..])
+        } else {
+            resident.whole()
+        };
+        let body = body.filter(|body| body.len() <= limits::COPY_BODY_BYTES_MAX);
+        let prefix = resident.prefix(|| answer::hit_prefix(object));
+        let need = prefix.len() + HIT_ROOM + id.len() + body.map_or(0, <[u8]>::len);
+        let age = object.lifetime.age(io.now().wall);
+        let ttl = object.lifetime.fresh_for.saturating_sub(age);
+        if need <= limits::SCRATCH_BYTES {
+            let Some(scratch) = work.output.scratch(io, need) else {
+                return Flow::Parched;
+            };
+            let mut out = Reserved::new(scratch.spare());
+            answer::hit_head(&mut out, prefix, age, ttl, &asked, id);
+            out.put(body.unwrap_or_default());
+            let used = out.used();
+            scratch.advance(used);
+        } else {
+            let mut head = Vec::with_capacity(need);
+            answer::hit_head(&mut head, prefix, age, ttl, &asked, id);
+            head.extend_from_slice(body.unwrap_or_default());
+            work.output.push(Part::Heap(head.into_boxed_slice()));
+        }
+        let status = object.head.status;
+        if body.is_some() {
+            work.record(asked, status, CacheLabel::Hit);
+            return self.answered(socket, asked);
+        }
+        let mut exchange = Exchange::new(asked, CacheLabel::Hit, &[], http::BodyLength::Empty);
+        exchange.status = status;
+        exchange.answer = Answer::Serving(Serving {
+            resident: Rc::clone(resident),
+            offset: 0,
+            framing: Framing::Length,
+            flight: None,
+            spill: None,
+        });
+        work.exchange = Some(exchange);
+        Flow::Wait
+    }
+
+    /// An answer of the gateway's own.
+    pub(crate) fn answer_own(
+        &mut self,
+        io: &mut D,
+        socket: SocketId,
+        asked: Asked,
+        id: &[u8],
+        own: &Own<'_>,
+    ) -> Flow {
+        let Some(work) = self
+            .clients
+            .at(socket)
+            .and_then(|client| client.work.as_mut())
+        else {
+            return Flow::Wait;
+        };
+        let date = *self.date.at(io.now().wall);
+        let need = answer::own_room(own);
+        if need <= limits::SCRATCH_BYTES {
+            let Some(scratch) = work.output.scratch(io, need) else {
+                return Flow::Parched;
+            };
+            let mut out = Reserved::new(scratch.spare());
+            answer::own(&mut out, own, &date, &asked, id);
+            let used = out.used();
+            scratch.advance(used);
+        } else {
+            let mut whole = Vec::with_capacity(need);
+            answer::own(&mut whole, own, &date, &asked, id);
+            work.output.push(Part::Heap(whole.into_boxed_slice()));
+        }
+        work.record(asked, own.status, CacheLabel::None);
+        self.answered(socket, asked)
+    }
+
+    /// An error to a client whose request is over with it. Never waits for scratch: it must get out.
+    pub(crate) fn answer_error(
+        &mut self,
+        io: &mut D,
+        socket: SocketId,
+        mut asked: Asked,
+        status: u16,
+        reason: &str,
+    ) {
+        let date = *self.date.at(io.now().wall);
+        let draining = self.draining;
+        let Some(work) = self
+            .clients
+            .at(socket)
+            .and_then(|client| client.work.as_mut())
+        else {
+            return;
+        };
+        let exchange = work.exchange.take();
+        let unread = exchange.as_ref().is_some_and(Exchange::takes_input);
+        let unread = unread || asked.route == RouteLabel::Invalid;
+        asked.keep_alive &= !unread && !draining;
+        let id = exchange
+            .as_ref()
+            .map_or(&b"-"[..], |exchange| &exchange.request_id);
+        let body = error_body(status, reason);
+        let told = exchange
+            .as_ref()
+            .map(|exchange| Told::forwarded(exchange.why, None));
+        let own = Own {
+            status,
+            content_type: b"text/plain; charset=utf-8",
+            body: &body,
+            told,
+        };
+        let mut whole = Vec::with_capacity(answer::own_room(&own));
+        answer::own(&mut whole, &own, &date, &asked, id);
+        let cache = exchange
+            .as_ref()
+            .map_or(CacheLabel::None, |exchange| exchange.cache);
+        work.output.push(Part::Heap(whole.into_boxed_slice()));
+        work.record(asked, status, cache);
+        self.answered(socket, asked);
+        if unread {
+            self.answered_unread(socket);
+        }
+        self.touch(socket);
+    }
+
+    /// After an answer: the connection goes on, or ends once it is sent.
+    fn answered(&mut self, socket: SocketId, asked: Asked) -> Flow {
+        if !asked.keep_alive
+            && let Some(client) = self.clients.at(socket)
+        {
+            client.last = true;
+        }
+        Flow::Next
+    }
+
+    /// After an answer that left bytes of the request unread.
+    fn answered_unread(&mut self, socket: SocketId) {
+        if let Some(client) = self.clients.at(socket) {
+            client.last = true;
+            client.linger = true;
+        }
+    }
+
+    /// Brings a client's answer forward and sends what there is, once a turn.
+    pub(crate) fn flush(&mut self, io: &mut D, socket: SocketId) {
+        match self.clients.at(socket) {
+            Some(client) => client.dirty = false,
+            None => return,
+        }
+        if self
+            .exchange(socket)
+            .is_some_and(|exchange| exchange.takes_input())
+        {
+            self.advance(io, socket);
+        }
+        loop {
+            match self.step(io, socket) {
+                Step::Waiting => break,
+                Step::Over => {
+                    self.finish(socket);
+                    self.advance(io, socket);
+                }
+                Step::Cut => return self.cut(io, socket),
+            }
+        }
+        self.send(io, socket);
+        self.settle(io, socket);
+    }
+
+    /// Puts the next window of the current answer into the output.
+    fn step(&mut self, io: &mut D, socket: SocketId) -> Step {
+        let Some(work) = self
+            .clients
+            .at(socket)
+            .and_then(|client| client.work.as_mut())
+        else {
+            return Step::Waiting;
+        };
+        let Some(exchange) = work.exchange.as_mut() else {
+            return Step::Waiting;
+        };
+        match &mut exchange.answer {
+            Answer::Following(..) | Answer::Fetching(_) => Step::Waiting,
+            Answer::Serving(_) => match serve_window(work) {
+                Err(spill) => {
+                    if let Some(exchange) = work.exchange.as_mut() {
+                        exchange.answer = spill;
+                    }
+                    self.step(io, socket)
+                }
+                Ok(step) => step,
+            },
+            Answer::Streaming(ticket, framing) => {
+                let (ticket, framing) = (*ticket, *framing);
+                self.stream_window(io, socket, ticket, framing)
+            }
+            Answer::Tunnel(ticket) => {
+                let ticket = *ticket;
+                self.stream_window(io, socket, ticket, Framing::Close)
+            }
+        }
+    }
+
+    /// Passes on what a fetch holds for this client.
+    fn stream_window(
+        &mut self,
+        io: &mut D,
+        socket: SocketId,
+        ticket: Ticket,
+        framing: Framing,
+    ) -> Step {
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return Step::Cut;
+        };
+        let Some(work) = self
+            .clients
+            .at(socket)
+            .and_then(|client| client.work.as_mut())
+        else {
+            return Step::Waiting;
+        };
+        while work.output.has_room()
+            && let Some(held) = fetch.held.pop_front()
+        {
+            body::push(&mut work.output, held.bytes.part(held.range), framing);
+        }
+        if fetch.stage == Stage::Done && fetch.held.is_empty() && work.output.has_room() {
+            if framing == Framing::Chunked {
+                let trailers = fetch
+                    .decoder
+                    .as_ref()
+                    .map_or(&[][..], |decoder| decoder.trailers());
+                body::push_last_chunk(&mut work.output, trailers);
+            }
+            self.fetches.remove(ticket);
+            return Step::Over;
+        }
+        self.resume_origin(io, ticket);
+        Step::Waiting
+    }
+
+    /// The answer under way is whole in the output.
+    fn finish(&mut self, socket: SocketId) {
+        let Some(work) = self
+            .clients
+            .at(socket)
+            .and_then(|client| client.work.as_mut())
+        else {
+            return;
+        };
+        let Some(exchange) = work.exchange.take() else {
+            return;
+        };
+        work.record(exchange.asked, exchange.status, exchange.cache);
+        self.answered(socket, exchange.asked);
+        if exchange.body.is_some() {
+            // It would be taken for the next request.
+            self.answered_unread(socket);
+        }
+    }
+
+    /// Hands the output to the driver, unless a message is still with it.
+    fn send(&mut self, io: &mut D, socket: SocketId) {
+        let Some(work) = self
+            .clients
+            .at(socket)
+            .and_then(|client| client.work.as_mut())
+        else {
+            return;
+        };
+        if work.sending || work.output.is_empty() {
+            return;
+        }
+        let bytes = work.output.bytes() as u64;
+        work.sending = true;
+        // The last answer is whole unless its exchange is still here.
+        work.records_sending = work.records.len();
+        work.output.send(io, socket);
+        self.expect_taking(io, socket, bytes);
+    }
+
+    /// The kernel took a message: its answers are counted.
+    pub(crate) fn client_sent(&mut self, io: &mut D, socket: SocketId) {
+        let end = self.reaped;
+        let Some(client) = self.clients.at(socket) else {
+            return;
+        };
+        let Some(work) = client.work.as_mut() else {
+            return;
+        };
+        work.sending = false;
+        for record in work
+            .records
+            .drain(..work.records_sending.min(work.records.len()))
+        {
+            count(&self.cells, &record, end);
+        }
+        work.records_sending = 0;
+        if let Some(exchange) = &work.exchange {
+            if exchange.body.is_some() {
+                self.expect_body(io, socket);
+            } else {
+                self.set_patience(socket, Patience::Answer, Moment(u64::MAX));
+            }
+        } else if work.output.is_empty() && work.input.is_empty() {
+            return self.settle(io, socket);
+        }
+        self.advance(io, socket);
+        self.touch(socket);
+    }
+
+    /// Begins to serve an object to a client that waited for it.
+    pub(crate) fn serve_object(
+        &mut self,
+        io: &mut D,
+        socket: SocketId,
+        resident: Rc<Resident<D::Memory>>,
+        told: Told,
+        flight: Option<Arc<cache::Flight<D::Memory>>>,
+    ) {
+        let now = io.now().wall;
+        let Some(exchange) = self.exchange(socket) else {
+            return;
+        };
+        let object = &resident.object;
+        let mut head = Vec::with_capacity(object.head.fields.len() + HEAD_ROOM + REQUEST_ID_MAX);
+        let framing = answer::stored_head(
+            &mut head,
+            object,
+            object.body.length(),
+            object.lifetime.age(now),
+            told,
+            &exchange.asked,
+            &exchange.request_id,
+        );
+        exchange.status = object.head.status;
+        exchange.asked.keep_alive &= framing != Framing::Close;
+        exchange.order = None;
+        exchange.answer = Answer::Serving(Serving {
+            resident,
+            offset: 0,
+            framing,
+            flight,
+            spill: None,
+        });
+        if let Some(work) = self
+            .clients
+            .at(socket)
+            .and_then(|client| client.work.as_mut())
+        {
+            work.output.push(Part::Heap(head.into_boxed_slice()));
+        }
+        self.touch(socket);
+    }
+
+    /// Counts a request that its client gave up (499).
+    pub(crate) fn count_given_up(&self, record: &Record) {
+        count(&self.cells, record, self.reaped);
+    }
+}
+
+/// The next window of a stored body. `Err` with what follows where the object outgrew its place.
+fn serve_window<D: Driver>(work: &mut Work<D>) -> Result<Step, Answer<D>> {
+    let Some(exchange) = work.exchange.as_mut() else {
+        return Ok(Step::Waiting);
+    };
+    let Answer::Serving(serving) = &mut exchange.answer else {
+        return Ok(Step::Waiting);
+    };
+    let output = &mut work.output;
+    while output.has_room() {
+        // Read before the bytes: what a final state then leaves unread is nothing.
+        let state = serving.resident.object.body.state();
+        let Some((pin, range)) = serving.next(output.window()) else {
+            return after_published(serving, output, state);
+        };
+        body::push(output, Part::Pinned(pin, range), serving.framing);
+    }
+    Ok(Step::Waiting)
+}
+
+/// Everything published so far is in the output: wait for more, end, go on with the fetch, or give up.
+fn after_published<D: Driver>(
+    serving: &mut Serving<D>,
+    output: &mut Output<D>,
+    state: BodyState,
+) -> Result<Step, Answer<D>> {
+    if let Some(ticket) = serving.spill {
+        return Err(Answer::Streaming(ticket, serving.framing));
+    }
+    match state {
+        BodyState::Filling => Ok(Step::Waiting),
+        BodyState::Failed => Ok(Step::Cut),
+        BodyState::Complete => {
+            if serving.framing == Framing::Chunked {
+                body::push_last_chunk(output, &[]);
+            }
+            Ok(Step::Over)
+        }
+    }
+}
+
+fn count(cells: &telemetry::ShardCells, record: &Record, end: base::Stamp) {
+    for _ in 0..record.count {
+        cells.request(&RequestRecord {
+            method: record.asked.method,
+            status: record.status,
+            route: record.asked.route,
+            cache: record.cache,
+            duration: end - record.asked.start,
+        });
+    }
+}

@@ -1,0 +1,222 @@
+//! What configuration decides for the data plane, resolved: no names to look up, no text to parse.
+
+use std::net::SocketAddr;
+
+use base::{RouteId, Span, UpstreamId, limits};
+use http::HeadLimits;
+
+/// Everything a shard's proxy is told at start.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Bounds towards clients.
+    pub limits: Limits,
+    /// Routes, in the order in which they are tried; [`Settings::new`] sorts them.
+    routes: Vec<Route>,
+    /// Upstreams, by [`UpstreamId`].
+    pub upstreams: Vec<Upstream>,
+    /// Where the short health answer is served; empty: nowhere.
+    pub health_path: Vec<u8>,
+    /// Where the status answer is served; empty: nowhere.
+    pub status_path: Vec<u8>,
+    /// The host a request without one is keyed under: the listener's name.
+    pub default_host: Vec<u8>,
+    /// Objects the front of this shard holds.
+    pub front_objects: usize,
+    /// Bytes of the largest body stored.
+    pub object_bytes_max: u64,
+}
+
+/// Bounds towards clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of request and response heads.
+    pub head: HeadLimits,
+    /// From the first byte of a head (or the accept) to its last; then 408 or close.
+    pub header_timeout: Span,
+    /// A connection without a request under way; then close.
+    pub idle_timeout: Span,
+    /// Bytes of a request body; beyond: 413. `None`: no bound, bodies are streamed.
+    pub body_bytes_max: Option<u64>,
+    /// Bytes a second that a request body must bring on average after [`Limits::rate_grace`]; then 408.
+    pub body_min_rate: u64,
+    /// Bytes a second that a client must take on average after [`Limits::rate_grace`]; then close.
+    pub send_min_rate: u64,
+    /// How long a rate may be missed at first.
+    pub rate_grace: Span,
+    /// Client connections of this shard; beyond: 503 and close.
+    pub clients_max: usize,
+}
+
+/// A route as configured.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its id: the place in the configuration, which labels metrics.
+    pub id: RouteId,
+    /// The host it is narrowed to, in lower case, with its port if configured with one.
+    pub host: Option<Vec<u8>>,
+    /// The prefix of the path.
+    pub prefix: Vec<u8>,
+    /// Where it leads.
+    pub upstream: UpstreamId,
+    /// Whether answers may be stored and served from the store.
+    pub cache: bool,
+}
+
+/// An upstream as configured.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Its name, for reasons.
+    pub name: String,
+    /// Its addresses.
+    pub endpoints: Vec<SocketAddr>,
+    /// From the start of a connection to its standing; then the next endpoint or 504.
+    pub connect_timeout: Span,
+    /// From the request sent to the first byte of the answer; then 504.
+    pub first_byte_timeout: Span,
+    /// Between bytes of an answer; then the answer is cut.
+    pub read_timeout: Span,
+    /// A pooled connection without use; then it is closed.
+    pub pool_idle_timeout: Span,
+    /// A connection's life; older ones are not reused.
+    pub max_lifetime: Span,
+    /// A wait for a connection when all are busy; then 503.
+    pub acquire_timeout: Span,
+    /// Connections of this shard; beyond them a fetch waits.
+    pub connections_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head: HeadLimits {
+                head_bytes: limits::HEAD_BYTES_DEFAULT,
+                target_bytes: limits::TARGET_BYTES_MAX,
+                fields: limits::FIELDS_MAX,
+            },
+            header_timeout: Span::from_secs(10),
+            idle_timeout: Span::from_secs(75),
+            body_bytes_max: None,
+            body_min_rate: 1 << 10,
+            send_min_rate: 1 << 10,
+            rate_grace: Span::from_secs(10),
+            clients_max: 65_536,
+        }
+    }
+}
+
+impl Upstream {
+    /// An upstream with the default times and bounds.
+    #[must_use]
+    pub fn new(name: &str, endpoints: Vec<SocketAddr>) -> Self {
+        Self {
+            name: name.to_owned(),
+            endpoints,
+            connect_timeout: Span::from_secs(1),
+            first_byte_timeout: Span::from_secs(30),
+            read_timeout: Span::from_secs(30),
+            pool_idle_timeout: Span::from_secs(30),
+            max_lifetime: Span::from_secs(3600),
+            acquire_timeout: Span::from_secs(1),
+            connections_max: 1024,
+        }
+    }
+}
+
+impl Settings {
+    /// Settings with defaults around routes and upstreams. Routes are put into matching order: the longest prefix first,
+    /// of equal ones those with a host first, then as configured.
+    #[must_use]
+    pub fn new(mut routes: Vec<Route>, upstreams: Vec<Upstream>) -> Self {
+        routes.sort_by_key(|route| {
+            (
+                std::cmp::Reverse(route.prefix.len()),
+                route.host.is_none(),
+                route.id,
+            )
+        });
+        Self {
+            limits: Limits::default(),
+            routes,
+            upstreams,
+            health_path: b"/health".to_vec(),
+            status_path: b"/api/v1/status".to_vec(),
+            default_host: Vec::new(),
+            front_objects: 65_536,
+            object_bytes_max: limits::OBJECT_BYTES_DEFAULT,
+        }
+    }
+
+    /// The route of a request; `host` in lower case.
+    #[inline]
+    pub(crate) fn route(&self, host: &[u8], target: &[u8]) -> Option<&Route> {
+        self.routes.iter().find(|route| {
+            target.starts_with(&route.prefix)
+                && route
+                    .host
+                    .as_ref()
+                    .is_none_or(|wanted| is_host(wanted, host))
+        })
+    }
+
+    pub(crate) fn upstream(&self, id: UpstreamId) -> Option<&Upstream> {
+        self.upstreams.get(usize::from(id.0))
+    }
+}
+
+/// Whether `host` is the one wanted, its port aside unless one is wanted.
+fn is_host(wanted: &[u8], host: &[u8]) -> bool {
+    host.strip_prefix(wanted).is_some_and(|rest| {
+        rest.is_empty()
+            || (rest.len() > 1
+                && rest.first() == Some(&b':')
+                && rest.iter().skip(1).all(u8::is_ascii_digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(id: u16, host: Option<&str>, prefix: &str) -> Route {
+        Route {
+            id: RouteId(id),
+            host: host.map(|host| host.as_bytes().to_vec()),
+            prefix: prefix.as_bytes().to_vec(),
+            upstream: UpstreamId(0),
+            cache: true,
+        }
+    }
+
+    #[test]
+    fn the_longest_prefix_wins_then_the_host_then_the_order() {
+        let settings = Settings::new(
+            vec![
+                route(0, None, "/"),
+                route(1, None, "/api"),
+                route(2, Some("a.test"), "/api"),
+                route(3, Some("a.test"), "/"),
+            ],
+            Vec::new(),
+        );
+        let id = |host: &str, target: &str| {
+            settings
+                .route(host.as_bytes(), target.as_bytes())
+                .map(|route| route.id.0)
+        };
+        assert_eq!(id("b.test", "/x"), Some(0));
+        assert_eq!(id("b.test", "/api/x"), Some(1));
+        assert_eq!(id("a.test", "/api/x"), Some(2));
+        assert_eq!(id("a.test:8080", "/x"), Some(3));
+        assert_eq!(id("a.test.evil", "/x"), Some(0));
+        assert_eq!(id("a.test:", "/x"), Some(0));
+    }
+
+    #[test]
+    fn nothing_matches_without_a_route() {
+        assert!(
+            Settings::new(Vec::new(), Vec::new())
+                .route(b"h", b"/")
+                .is_none()
+        );
+    }
+}

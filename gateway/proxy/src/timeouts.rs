@@ -1,0 +1,140 @@
+//! What happens when time is up.
+
+use std::mem;
+
+use base::{Closing, Driver, Moment, SocketId, Span};
+use cache::NodeStore;
+
+use crate::Proxy;
+use crate::client::{Asked, Patience};
+use crate::fetch::Stage;
+use crate::wheel::Wheel;
+
+impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
+    /// Looks at the connections whose slots came up.
+    pub(crate) fn expire(&mut self, io: &mut D, now: Moment) {
+        let mut due = mem::take(&mut self.due);
+        self.wheel.advance(now, &mut due);
+        for socket in due.drain(..) {
+            if self.clients.at(socket).is_some() {
+                self.look_at_client(io, socket, now);
+            } else {
+                self.look_at_conn(io, socket, now);
+            }
+        }
+        self.due = due;
+    }
+
+    fn look_at_client(&mut self, io: &mut D, socket: SocketId, now: Moment) {
+        let wheel = &mut self.wheel;
+        let Some(client) = self.clients.at(socket) else {
+            return;
+        };
+        if client.scheduled > now {
+            return; // scheduled anew since
+        }
+        client.scheduled = Moment(u64::MAX);
+        if client.deadline > now {
+            if client.deadline < Moment(u64::MAX) {
+                client.scheduled = wheel.schedule(socket, client.deadline);
+            }
+            return;
+        }
+        match client.patience {
+            Patience::Head => self.head_late(io, socket),
+            Patience::Body => self.body_late(io, socket),
+            Patience::Idle | Patience::Linger => self.close_client(io, socket, Closing::Orderly),
+            Patience::Send => {
+                self.cells.client_timeouts.add(1);
+                self.cut(io, socket);
+            }
+            Patience::Answer => {}
+        }
+    }
+
+    /// A head that does not complete: 408 if it was begun, else the connection just ends (RFC 9110 §15.5.9).
+    fn head_late(&mut self, io: &mut D, socket: SocketId) {
+        let begun = self.clients.at(socket).is_some_and(|client| {
+            client
+                .work
+                .as_ref()
+                .is_some_and(|work| !work.input.is_blank() && work.exchange.is_none())
+        });
+        if !begun {
+            return self.close_client(io, socket, Closing::Orderly);
+        }
+        self.cells.client_timeouts.add(1);
+        let asked = Asked::unreadable(io.arrival());
+        self.answer_error(io, socket, asked, 408, "request head took too long");
+    }
+
+    /// A body that comes too slowly.
+    fn body_late(&mut self, io: &mut D, socket: SocketId) {
+        let waits = self.clients.at(socket).is_some_and(|client| {
+            client
+                .work
+                .as_ref()
+                .is_some_and(|work| !work.input.is_empty())
+        });
+        if waits {
+            // The origin is behind, not the client.
+            let deadline = io.now().moment + self.settings.limits.rate_grace;
+            return self.set_patience(socket, Patience::Body, deadline);
+        }
+        self.cells.client_timeouts.add(1);
+        self.fail_upload(io, socket, 408, "request body came too slowly");
+    }
+
+    /// Gives a client time to take so many bytes.
+    pub(crate) fn expect_taking(&mut self, io: &D, socket: SocketId, bytes: u64) {
+        let limits = &self.settings.limits;
+        let span = limits.rate_grace.0 + time_for(bytes, limits.send_min_rate).0;
+        let deadline = io.now().moment + Span(span);
+        self.set_patience(socket, Patience::Send, deadline);
+    }
+
+    fn look_at_conn(&mut self, io: &mut D, socket: SocketId, now: Moment) {
+        let wheel = &mut self.wheel;
+        let Some(conn) = self.conns.at(socket) else {
+            return;
+        };
+        if conn.scheduled > now {
+            return;
+        }
+        conn.scheduled = Moment(u64::MAX);
+        if conn.deadline > now {
+            if conn.deadline < Moment(u64::MAX) {
+                conn.scheduled = wheel.schedule(socket, conn.deadline);
+            }
+            return;
+        }
+        let Some(ticket) = conn.fetch else {
+            return self.close_conn(io, socket, Closing::Orderly);
+        };
+        let stage = self.fetches.at(ticket).map(|fetch| fetch.stage);
+        match stage {
+            Some(Stage::Connecting) => {
+                self.endpoint_failed(io, ticket, 504, "connecting to the origin timed out")
+            }
+            Some(Stage::Head) => self.fail(io, ticket, 504, "the origin did not answer in time"),
+            Some(Stage::Body) => self.fail(io, ticket, 504, "the origin stopped inside its answer"),
+            Some(Stage::Tunnel | Stage::Done) | None => {}
+        }
+    }
+
+    pub(crate) fn set_conn_deadline(&mut self, socket: SocketId, deadline: Moment) {
+        let wheel = &mut self.wheel;
+        if let Some(conn) = self.conns.at(socket) {
+            conn.deadline = deadline;
+            if Wheel::is_late(conn.scheduled, deadline) {
+                conn.scheduled = wheel.schedule(socket, deadline);
+            }
+        }
+    }
+}
+
+/// How long `bytes` take at `rate` bytes a second.
+pub(crate) fn time_for(bytes: u64, rate: u64) -> Span {
+    let seconds = bytes.checked_div(rate).unwrap_or(0);
+    Span::from_secs(seconds)
+}

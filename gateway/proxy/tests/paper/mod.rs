@@ -1,0 +1,410 @@
+//! A driver on paper: sockets are byte vectors, time stands until it is moved. For stories of the proxy without a kernel,
+//! and for counting the instructions and allocations of a hit.
+
+#![allow(dead_code, unreachable_pub)] // each story uses its part
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use base::{
+    Closing, Completion, Doorbell, Driver, DriverCounters, Fault, Full, ListenerId, Moment, Now,
+    Part, Room, Scratch, ShardId, SocketId, Span, Stamp, UpstreamId, Wall, limits,
+};
+use cache::{Flights, HeapMemory, KeyHasher, Notify, StoreLimits, StripedStore};
+use proxy::{Pages, Parts, Proxy, Route, Settings, Upstream};
+use telemetry::ShardCells;
+
+/// When every story begins.
+pub const START: Wall = Wall(1_800_000_000);
+
+pub type Store = StripedStore<HeapMemory>;
+
+/// The driver.
+pub struct Paper {
+    pub now: Now,
+    pub sockets: Vec<Socket>,
+    /// Connections asked for and not yet answered.
+    pub connects: VecDeque<SocketId>,
+    /// Sends stay unfinished until [`Paper::release`].
+    pub hold_sends: bool,
+    completions: Vec<Completion<Paper>>,
+    held: Vec<SocketId>,
+    received: Pool,
+    scratch: Pool,
+    /// What was sent is kept; off for counting.
+    pub keep: bool,
+}
+
+/// A socket on paper.
+#[derive(Default)]
+pub struct Socket {
+    pub sent: Vec<u8>,
+    pub sends: usize,
+    pub sending: bool,
+    pub receiving: bool,
+    pub shut: bool,
+    pub closed: Option<Closing>,
+}
+
+type Pool = Rc<RefCell<Vec<Vec<u8>>>>;
+
+pub struct Received {
+    bytes: Vec<u8>,
+    pool: Pool,
+}
+
+pub struct ScratchBuffer {
+    bytes: Vec<u8>,
+    len: usize,
+    pool: Pool,
+}
+
+struct NoBell;
+
+impl Doorbell for NoBell {
+    fn ring(&self) {}
+}
+
+impl Deref for Received {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        self.pool.borrow_mut().push(std::mem::take(&mut self.bytes));
+    }
+}
+
+impl Deref for ScratchBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl Scratch for ScratchBuffer {
+    fn spare(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.len..]
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.len = (self.len + count).min(self.bytes.len());
+    }
+}
+
+impl Drop for ScratchBuffer {
+    fn drop(&mut self) {
+        self.pool.borrow_mut().push(std::mem::take(&mut self.bytes));
+    }
+}
+
+impl Paper {
+    pub fn new() -> Self {
+        Self {
+            now: Now {
+                moment: Moment(1_000_000_000),
+                wall: START,
+            },
+            sockets: Vec::new(),
+            connects: VecDeque::new(),
+            hold_sends: false,
+            completions: Vec::new(),
+            held: Vec::new(),
+            received: Rc::default(),
+            scratch: Rc::default(),
+            keep: true,
+        }
+    }
+
+    pub fn open(&mut self) -> SocketId {
+        self.sockets.push(Socket::default());
+        SocketId {
+            index: (self.sockets.len() - 1) as u32,
+            generation: 0,
+        }
+    }
+
+    /// A buffer with these bytes, as the kernel would fill it.
+    pub fn buffer(&self, bytes: &[u8]) -> Received {
+        let mut buffer = self.received.borrow_mut().pop().unwrap_or_default();
+        buffer.clear();
+        buffer.extend_from_slice(bytes);
+        Received {
+            bytes: buffer,
+            pool: Rc::clone(&self.received),
+        }
+    }
+
+    /// Finishes the sends that were held.
+    pub fn release(&mut self) {
+        for socket in std::mem::take(&mut self.held) {
+            self.finish(socket);
+        }
+    }
+
+    fn finish(&mut self, socket: SocketId) {
+        let state = &mut self.sockets[socket.index as usize];
+        state.sending = false;
+        if state.closed.is_none() {
+            self.completions.push(Completion::Sent { socket });
+        }
+    }
+
+    pub fn take(&mut self, out: &mut Vec<Completion<Self>>) {
+        out.append(&mut self.completions);
+    }
+}
+
+impl Driver for Paper {
+    type Memory = HeapMemory;
+    type Received = Received;
+    type Scratch = ScratchBuffer;
+
+    fn now(&self) -> Now {
+        self.now
+    }
+
+    fn stamp(&self) -> Stamp {
+        Stamp(self.now.moment.0)
+    }
+
+    fn arrival(&self) -> Stamp {
+        Stamp(self.now.moment.0)
+    }
+
+    fn scratch(&mut self) -> Option<ScratchBuffer> {
+        let mut bytes = self.scratch.borrow_mut().pop().unwrap_or_default();
+        bytes.resize(limits::SCRATCH_BYTES, 0);
+        Some(ScratchBuffer {
+            bytes,
+            len: 0,
+            pool: Rc::clone(&self.scratch),
+        })
+    }
+
+    fn buffers_free(&self, _: Room) -> usize {
+        1024
+    }
+
+    fn accept(&mut self, _: ListenerId, _: bool) {}
+
+    fn connect(&mut self, _: SocketAddr) -> Result<SocketId, Full> {
+        let socket = self.open();
+        self.connects.push_back(socket);
+        Ok(socket)
+    }
+
+    fn receive(&mut self, socket: SocketId, _: Room) {
+        self.sockets[socket.index as usize].receiving = true;
+    }
+
+    fn pause(&mut self, socket: SocketId) {
+        self.sockets[socket.index as usize].receiving = false;
+    }
+
+    fn send(&mut self, socket: SocketId, parts: &mut Vec<Part<Self>>) {
+        let state = &mut self.sockets[socket.index as usize];
+        assert!(!state.sending, "one send a socket at a time");
+        assert!(state.closed.is_none() && !state.shut);
+        assert!(parts.len() <= limits::PARTS_MAX, "{} parts", parts.len());
+        state.sending = true;
+        state.sends += 1;
+        if self.keep {
+            for part in parts.iter() {
+                state.sent.extend_from_slice(part.bytes());
+            }
+        }
+        parts.clear();
+        if self.hold_sends {
+            self.held.push(socket);
+        } else {
+            self.finish(socket);
+        }
+    }
+
+    fn shutdown(&mut self, socket: SocketId) {
+        self.sockets[socket.index as usize].shut = true;
+    }
+
+    fn close(&mut self, socket: SocketId, how: Closing) {
+        let state = &mut self.sockets[socket.index as usize];
+        assert!(state.closed.is_none(), "closed twice");
+        state.closed = Some(how);
+    }
+
+    fn peer(&self, _: SocketId) -> Option<SocketAddr> {
+        None
+    }
+
+    fn turn(&mut self, _: Option<Moment>, out: &mut Vec<Completion<Self>>) -> std::io::Result<()> {
+        self.take(out);
+        Ok(())
+    }
+
+    fn quiesce(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn doorbell(&self) -> Arc<dyn Doorbell> {
+        Arc::new(NoBell)
+    }
+
+    fn counters(&self) -> DriverCounters {
+        DriverCounters::default()
+    }
+}
+
+struct NoNotice;
+
+impl Notify for NoNotice {
+    fn flight(&self, _: ShardId, _: cache::FlightId) {}
+}
+
+/// A proxy on the paper driver, with one route to one upstream of one endpoint.
+pub struct World {
+    pub io: Paper,
+    pub proxy: Proxy<Paper, Store>,
+    pub cells: Arc<ShardCells>,
+    pub memory: HeapMemory,
+    batch: Vec<Completion<Paper>>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(|_| {}, 64 << 20)
+    }
+
+    pub fn with(adjust: impl FnOnce(&mut Settings), memory_bytes: u64) -> Self {
+        let route = Route {
+            id: base::RouteId(0),
+            host: None,
+            prefix: b"/".to_vec(),
+            upstream: UpstreamId(0),
+            cache: true,
+        };
+        let upstream = Upstream::new("origin", vec![SocketAddr::from(([127, 0, 0, 1], 1))]);
+        let mut settings = Settings::new(vec![route], vec![upstream]);
+        settings.front_objects = 1024;
+        adjust(&mut settings);
+        let cells = Arc::new(ShardCells::new(ShardId(0), 1));
+        let memory = HeapMemory::new(memory_bytes);
+        let io = Paper::new();
+        let parts = Parts {
+            shard: ShardId(0),
+            settings: Arc::new(settings),
+            cells: Arc::clone(&cells),
+            memory: memory.clone(),
+            store: Arc::new(StripedStore::new(StoreLimits {
+                objects: 1000,
+                bytes: 64 << 20,
+            })),
+            flights: Arc::new(Flights::new(Arc::new(NoNotice))),
+            hasher: KeyHasher::new([1, 2]),
+            seed: 3,
+            pages: Arc::new(Pages {
+                status: 200,
+                health: b"{\"status\":\"healthy\"}".to_vec(),
+                summary: b"{}".to_vec(),
+            }),
+        };
+        Self {
+            proxy: Proxy::new(parts, io.now.moment),
+            io,
+            cells,
+            memory,
+            batch: Vec::new(),
+        }
+    }
+
+    /// Turns until nothing moves by itself.
+    pub fn settle(&mut self) {
+        loop {
+            let mut batch = std::mem::take(&mut self.batch);
+            self.io.take(&mut batch);
+            let done = batch.is_empty();
+            self.proxy.begin_turn(self.io.stamp());
+            for completion in batch.drain(..) {
+                self.proxy.complete(&mut self.io, completion);
+            }
+            self.batch = batch;
+            self.proxy.end_turn(&mut self.io);
+            if done {
+                return;
+            }
+        }
+    }
+
+    pub fn complete(&mut self, completion: Completion<Paper>) {
+        self.io.completions.push(completion);
+        self.settle();
+    }
+
+    pub fn client(&mut self) -> SocketId {
+        let socket = self.io.open();
+        self.complete(Completion::Accepted {
+            listener: ListenerId(0),
+            socket,
+        });
+        socket
+    }
+
+    /// Bytes arrive on a socket.
+    pub fn arrives(&mut self, socket: SocketId, bytes: &[u8]) {
+        let buffer = self.io.buffer(bytes);
+        self.complete(Completion::Received { socket, buffer });
+    }
+
+    pub fn ends(&mut self, socket: SocketId) {
+        self.complete(Completion::Ended { socket });
+    }
+
+    pub fn fails(&mut self, socket: SocketId, fault: Fault) {
+        self.complete(Completion::Failed { socket, fault });
+    }
+
+    /// The next connection to the origin, standing.
+    pub fn origin(&mut self) -> SocketId {
+        let socket = self
+            .io
+            .connects
+            .pop_front()
+            .expect("a connection was asked for");
+        self.complete(Completion::Connected { socket });
+        socket
+    }
+
+    /// What was sent on a socket since the last look.
+    pub fn sent(&mut self, socket: SocketId) -> String {
+        let bytes = std::mem::take(&mut self.io.sockets[socket.index as usize].sent);
+        String::from_utf8(bytes).expect("text")
+    }
+
+    pub fn closed(&self, socket: SocketId) -> Option<Closing> {
+        self.io.sockets[socket.index as usize].closed
+    }
+
+    pub fn socket(&self, socket: SocketId) -> &Socket {
+        &self.io.sockets[socket.index as usize]
+    }
+
+    pub fn passes(&mut self, span: Span) {
+        self.io.now.moment = self.io.now.moment + span;
+        self.io.now.wall = Wall(self.io.now.wall.0 + span.0 / 1_000_000_000);
+        self.settle();
+    }
+}
+
+/// Status code and body of one answer with a Content-Length.
+pub fn split(answer: &str) -> (&str, &str) {
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
+    (&head[9..12], body)
+}
