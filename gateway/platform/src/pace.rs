@@ -1,0 +1,207 @@
+//! How long a driver may sleep, and from when its work counts as waiting.
+
+use std::time::Duration;
+
+use base::limits::{SLEEP_ACTIVE_NS_MAX, SLEEP_NS_MAX};
+use base::{Moment, Now, Stamp};
+
+use crate::clock::Clock;
+
+/// A connection this recently active keeps sleeps short.
+const ACTIVE_NS: u64 = 1_000_000_000;
+
+/// The times of a driver's turns.
+pub(crate) struct Pace {
+    clock: Clock,
+    now: Now,
+    arrival: Stamp,
+    /// The end of the previous reap.
+    reaped: Stamp,
+    /// When a connection last did something.
+    active: Stamp,
+    busy_poll_ns: u64,
+    idle_ns: u64,
+}
+
+impl Pace {
+    pub(crate) fn new(busy_poll: Duration) -> Self {
+        let clock = Clock::system();
+        let stamp = clock.stamp();
+        Self {
+            clock,
+            now: clock.now_at(stamp),
+            arrival: stamp,
+            reaped: stamp,
+            active: stamp,
+            busy_poll_ns: u64::try_from(busy_poll.as_nanos()).unwrap_or(u64::MAX),
+            idle_ns: 0,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Now {
+        self.now
+    }
+
+    #[inline]
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.clock.stamp()
+    }
+
+    #[inline]
+    pub(crate) fn arrival(&self) -> Stamp {
+        self.arrival
+    }
+
+    pub(crate) fn idle_ns(&self) -> u64 {
+        self.idle_ns
+    }
+
+    /// This turn does not sleep: what it finds may have been there since the previous reap.
+    #[inline]
+    pub(crate) fn awake(&mut self) {
+        self.arrival = self.reaped;
+    }
+
+    /// From here, how long a sleep may last that was asked to end at `until`.
+    pub(crate) fn rest(&self, until: Option<Moment>) -> Rest {
+        let from = self.clock.stamp();
+        let recent = (from - self.active).0 < ACTIVE_NS;
+        let bound = if recent {
+            SLEEP_ACTIVE_NS_MAX
+        } else {
+            SLEEP_NS_MAX
+        };
+        let asked = until.map_or(u64::MAX, |until| (until - Moment(from.0)).0);
+        Rest {
+            from,
+            bound_ns: bound.min(asked),
+        }
+    }
+
+    /// Spins while nothing is there, for as long as busy polling allows; tells whether something came. What came counts
+    /// from the last look that found nothing.
+    pub(crate) fn spin(&mut self, rest: Rest, mut look: impl FnMut() -> bool) -> bool {
+        let spin_ns = self.busy_poll_ns.min(rest.bound_ns);
+        let mut empty = rest.from;
+        while (empty - rest.from).0 < spin_ns {
+            if look() {
+                self.arrival = empty;
+                return true;
+            }
+            std::hint::spin_loop();
+            empty = self.clock.stamp();
+        }
+        false
+    }
+
+    /// What is left of a rest after spinning.
+    pub(crate) fn left(&self, rest: Rest) -> Rest {
+        if self.busy_poll_ns == 0 {
+            return rest;
+        }
+        let from = self.clock.stamp();
+        Rest {
+            from,
+            bound_ns: rest.bound_ns.saturating_sub((from - rest.from).0),
+        }
+    }
+
+    /// The sleep is over. What woke it counts from the wake-up, or from the sleep's bound where it overran that: a stall
+    /// of the whole process is not hidden by having been asleep.
+    pub(crate) fn woke(&mut self, rest: Rest) {
+        let woke = self.clock.stamp();
+        self.idle_ns += (woke - rest.from).0;
+        self.arrival = woke.min(Stamp(rest.from.0.saturating_add(rest.bound_ns)));
+    }
+
+    /// The turn's time, read before its completions are handled.
+    #[inline]
+    pub(crate) fn tick(&mut self) {
+        self.now = self.clock.now_at(self.clock.stamp());
+    }
+
+    /// The reap is over; `active` when a connection did something in it.
+    #[inline]
+    pub(crate) fn reaped(&mut self, active: bool) {
+        self.reaped = self.clock.stamp();
+        if active {
+            self.active = self.reaped;
+        }
+    }
+}
+
+/// A stretch of time to rest in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rest {
+    pub(crate) from: Stamp,
+    pub(crate) bound_ns: u64,
+}
+
+impl Rest {
+    /// Cut so that it ends at `at`, where that is sooner.
+    pub(crate) fn until(self, at: Option<Moment>) -> Self {
+        let left = at.map_or(u64::MAX, |at| (at - Moment(self.from.0)).0);
+        Self {
+            bound_ns: self.bound_ns.min(left),
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(busy_poll: Duration) -> Pace {
+        Pace::new(busy_poll)
+    }
+
+    #[test]
+    fn sleeps_are_short_while_connections_are_active_and_bounded_always() {
+        let mut pace = pace(Duration::ZERO);
+        pace.reaped(true);
+        assert_eq!(pace.rest(None).bound_ns, SLEEP_ACTIVE_NS_MAX);
+        pace.active = Stamp(0);
+        pace.clock = Clock::system();
+        let rest = pace.rest(None);
+        assert!(rest.bound_ns == SLEEP_NS_MAX || rest.from.0 < ACTIVE_NS);
+        assert_eq!(pace.rest(Some(Moment(0))).bound_ns, 0);
+    }
+
+    #[test]
+    fn what_is_found_without_a_sleep_counts_from_the_previous_reap() {
+        let mut pace = pace(Duration::ZERO);
+        pace.reaped(false);
+        let reaped = pace.reaped;
+        pace.awake();
+        assert_eq!(pace.arrival(), reaped);
+    }
+
+    #[test]
+    fn a_sleep_that_overran_counts_from_its_bound() {
+        let mut pace = pace(Duration::ZERO);
+        let from = Stamp(0);
+        let bound_ns = 5;
+        pace.woke(Rest { from, bound_ns });
+        assert_eq!(pace.arrival(), Stamp(5));
+        let bound_ns = u64::MAX;
+        pace.woke(Rest { from, bound_ns });
+        assert!(pace.arrival() > Stamp(5) && pace.arrival() <= pace.stamp());
+    }
+
+    #[test]
+    fn spinning_ends_with_what_came_or_at_its_bound() {
+        let mut spinning = pace(Duration::from_micros(200));
+        let rest = spinning.rest(None);
+        let mut looks = 0;
+        assert!(spinning.spin(rest, || {
+            looks += 1;
+            looks == 2
+        }));
+        assert!(spinning.arrival() >= rest.from);
+        assert!(!spinning.spin(spinning.rest(None), || false));
+        let idle = pace(Duration::ZERO).spin(rest, || unreachable!("busy polling is off"));
+        assert!(!idle);
+    }
+}

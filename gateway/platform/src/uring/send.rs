@@ -1,0 +1,258 @@
+//! Sending and connecting.
+
+use std::net::SocketAddr;
+
+use base::limits::PARTS_MAX;
+use base::{Completion, Driver, Full, Part, SocketId};
+use io_uring::types::Fd;
+use io_uring::{cqueue, opcode, squeue};
+
+use super::token::Op;
+use super::{Socket, Uring};
+use crate::message::Message;
+use crate::net::{self, Address};
+
+const FLAGS: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
+
+/// A message in flight, boxed: the kernel reads `header` and `slices` where they are.
+pub(super) struct Outgoing {
+    message: Message<Uring>,
+    header: libc::msghdr,
+    slices: [libc::iovec; PARTS_MAX],
+}
+
+impl Outgoing {
+    pub(super) fn new() -> Self {
+        Self {
+            message: Message::new(),
+            // SAFETY: all zeroes are a valid, empty header and valid, empty slices.
+            header: unsafe { std::mem::zeroed() },
+            // SAFETY: as above.
+            slices: unsafe { std::mem::zeroed() },
+        }
+    }
+
+    /// The operation that sends the rest. What it points to lives until the message is cleared.
+    #[inline]
+    fn entry(&mut self, fd: Fd) -> squeue::Entry {
+        let (head, only) = self.message.head();
+        if only {
+            let length = u32::try_from(head.len()).unwrap_or(u32::MAX);
+            return opcode::Send::new(fd, head.as_ptr(), length)
+                .flags(FLAGS)
+                .build();
+        }
+        let mut count = 0;
+        for (slot, slice) in self.slices.iter_mut().zip(self.message.slices()) {
+            *slot = libc::iovec {
+                iov_base: slice.as_ptr().cast_mut().cast(),
+                iov_len: slice.len(),
+            };
+            count += 1;
+        }
+        self.header.msg_iov = self.slices.as_mut_ptr();
+        self.header.msg_iovlen = count;
+        opcode::SendMsg::new(fd, &raw const self.header)
+            .flags(FLAGS.unsigned_abs())
+            .build()
+    }
+}
+
+impl Uring {
+    #[inline]
+    pub(super) fn start_send(&mut self, id: SocketId, parts: &mut Vec<Part<Self>>) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return parts.clear();
+        };
+        debug_assert!(!socket.sending, "one send a socket at a time");
+        if socket.closing
+            || socket.failed
+            || socket.sending
+            || socket.connecting
+            || parts.is_empty()
+        {
+            return parts.clear();
+        }
+        let slot = self.messages.take(Outgoing::new);
+        let Some(outgoing) = self.messages.at(slot) else {
+            return parts.clear();
+        };
+        outgoing.message.load(parts);
+        if outgoing.message.advance(0) {
+            self.release(slot);
+            return self.known.push_back(Completion::Sent { socket: id });
+        }
+        socket.sending = true;
+        socket.operand = slot;
+        socket.in_flight += 1;
+        self.push_send(id);
+    }
+
+    /// Sends what is left of a socket's message.
+    #[inline]
+    fn push_send(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        let Some(outgoing) = self.messages.at(socket.operand) else {
+            return;
+        };
+        let entry = outgoing.entry(socket.raw()).user_data(Op::Send.token(id));
+        // SAFETY: the bytes belong to the message's parts, header and slices to its box: `sent` releases them when the
+        // completion is reaped.
+        unsafe { self.push(&entry) };
+    }
+
+    #[inline]
+    pub(super) fn sent(
+        &mut self,
+        id: SocketId,
+        cqe: &cqueue::Entry,
+        out: &mut Vec<Completion<Self>>,
+    ) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        let (slot, over) = (socket.operand, socket.closing || socket.failed);
+        let Some(outgoing) = self.messages.at(slot) else {
+            return;
+        };
+        let taken = usize::try_from(cqe.result()).unwrap_or(0);
+        let whole = outgoing.message.advance(taken);
+        if !whole && !over && may_go_on(cqe.result()) {
+            return self.push_send(id);
+        }
+        socket.sending = false;
+        socket.send_cancelled = false;
+        socket.in_flight -= 1;
+        let ends = socket.ends;
+        self.release(slot);
+        if over {
+            return self.settle(id);
+        }
+        if !whole {
+            return self.fail(id, broken(cqe.result()), out);
+        }
+        out.push(Completion::Sent { socket: id });
+        if ends {
+            self.shutdown(id);
+        }
+    }
+
+    pub(super) fn start_connect(&mut self, to: SocketAddr) -> Result<SocketId, Full> {
+        if self.sockets.is_full() {
+            return Err(Full);
+        }
+        let (fd, errno) = match net::stream(to, 0) {
+            Ok(fd) => (Some(fd), 0),
+            Err(error) => (None, error.raw_os_error().unwrap_or(0)),
+        };
+        if matches!(
+            errno,
+            libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM
+        ) {
+            return Err(Full);
+        }
+        let connecting = fd.is_some();
+        let socket = Socket {
+            fd,
+            connecting,
+            failed: !connecting,
+            ..Socket::default()
+        };
+        let id = self.sockets.insert(socket).map_err(|_| Full)?;
+        self.block_when_full();
+        if connecting {
+            self.push_connect(id, to);
+        } else {
+            let fault = net::fault(errno);
+            self.known
+                .push_back(Completion::Failed { socket: id, fault });
+        }
+        Ok(id)
+    }
+
+    fn push_connect(&mut self, id: SocketId, to: SocketAddr) {
+        let slot = self.connects.take(Address::empty);
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        let Some(address) = self.connects.at(slot) else {
+            return;
+        };
+        *address = Address::from(to);
+        socket.operand = slot;
+        socket.in_flight += 1;
+        let entry = opcode::Connect::new(socket.raw(), address.pointer(), address.length())
+            .build()
+            .user_data(Op::Connect.token(id));
+        // SAFETY: the boxed address stays until the completion is reaped (`connected`).
+        unsafe { self.push(&entry) };
+    }
+
+    pub(super) fn connected(
+        &mut self,
+        id: SocketId,
+        cqe: &cqueue::Entry,
+        out: &mut Vec<Completion<Self>>,
+    ) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        socket.connecting = false;
+        socket.send_cancelled = false;
+        socket.in_flight -= 1;
+        let slot = socket.operand;
+        let closing = socket.closing;
+        self.connects.give(slot);
+        match -cqe.result() {
+            _ if closing => self.settle(id),
+            0 => {
+                out.push(Completion::Connected { socket: id });
+                self.arm_receive(id);
+            }
+            errno => self.fail(id, errno, out),
+        }
+    }
+
+    /// Cancels the send or connect in flight, once.
+    pub(super) fn cancel_send(&mut self, id: SocketId) {
+        let running =
+            |socket: &&mut Socket| (socket.sending || socket.connecting) && !socket.send_cancelled;
+        let Some(socket) = self.sockets.get_mut(id).filter(running) else {
+            return;
+        };
+        socket.send_cancelled = true;
+        let op = if socket.connecting {
+            Op::Connect
+        } else {
+            Op::Send
+        };
+        self.cancel(op.token(id), Op::CancelSend, id);
+    }
+
+    /// The cancelling found nothing, which is so while the kernel is about to end or go on with the operation.
+    pub(super) fn send_not_cancelled(&mut self, id: SocketId) {
+        if let Some(socket) = self.sockets.get_mut(id) {
+            socket.send_cancelled = false;
+            self.cancel_send(id);
+        }
+    }
+
+    #[inline]
+    fn release(&mut self, slot: u32) {
+        if let Some(outgoing) = self.messages.at(slot) {
+            outgoing.message.clear();
+            self.messages.give(slot);
+        }
+    }
+}
+
+/// Whether the rest of a message that was cut short may be sent. A send of bytes that takes none breaks the connection.
+fn may_go_on(result: i32) -> bool {
+    result > 0 || matches!(-result, libc::EINTR | libc::EAGAIN)
+}
+
+fn broken(result: i32) -> i32 {
+    if result < 0 { -result } else { libc::EPIPE }
+}
