@@ -1,0 +1,199 @@
+//! The loop of a shard: one thread, one driver, one proxy. A turn waits for completions, lets the proxy act on them, and
+//! hands what it asked for to the kernel in one call.
+//!
+//! A panic is caught at the turn: the driver ends every connection and reaps what is in flight, the proxy is dropped (its
+//! flights are abandoned and led anew by others) and built again. Only this shard's connections are lost.
+
+mod mailbox;
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::{io, mem};
+
+use base::{Completion, Driver, ListenerId, Moment, ShardId};
+use cache::NodeStore;
+use proxy::{Mail, Parts, Proxy};
+use telemetry::ShardCells;
+
+pub use mailbox::Mailboxes;
+
+/// A shard, to be run on its own thread.
+pub struct Shard<D: Driver, S: NodeStore<D::Memory>> {
+    // Dropped in this order: what holds buffers goes before the driver that owns their pool.
+    completions: Vec<Completion<D>>,
+    proxy: Proxy<D, S>,
+    driver: D,
+    parts: Parts<D, S>,
+    id: ShardId,
+    listeners: u8,
+    mailboxes: Arc<Mailboxes>,
+    cells: Arc<ShardCells>,
+    mail: Vec<Mail>,
+    phase: Phase,
+}
+
+/// How far the shard's life is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Serving,
+    /// Accepts what the kernel has already queued, nothing after it.
+    Emptying,
+    /// Finishes what is under way.
+    Draining,
+}
+
+/// How a shard ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything under way was finished.
+    Drained,
+    /// It was told to stop at once.
+    Stopped,
+}
+
+/// Turns between two looks at the driver's own counters.
+const COUNTERS_EVERY: u64 = 64;
+
+impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
+    /// A shard on a driver that holds `listeners` listening sockets. Registers its doorbell with the mailboxes.
+    #[must_use]
+    pub fn new(driver: D, listeners: u8, parts: Parts<D, S>, mailboxes: Arc<Mailboxes>) -> Self {
+        mailboxes.connect(parts.shard, driver.doorbell());
+        Self {
+            completions: Vec::with_capacity(base::limits::TURN_COMPLETIONS_MAX),
+            proxy: Proxy::new(parts.clone(), driver.now().moment),
+            driver,
+            id: parts.shard,
+            cells: Arc::clone(&parts.cells),
+            parts,
+            listeners,
+            mailboxes,
+            mail: Vec::new(),
+            phase: Phase::Serving,
+        }
+    }
+
+    /// Serves until drained or told to stop.
+    ///
+    /// # Errors
+    /// When the driver broke.
+    pub fn run(&mut self) -> io::Result<Ended> {
+        self.accept(true);
+        loop {
+            // The state a panic leaves behind is thrown away whole.
+            match panic::catch_unwind(AssertUnwindSafe(|| self.turn())) {
+                Ok(turned) => {
+                    turned?;
+                }
+                Err(_) => self.rebuild()?,
+            }
+            if self.mailboxes.is_stopping() {
+                self.driver.quiesce()?;
+                return Ok(Ended::Stopped);
+            }
+            if self.phase == Phase::Draining && self.proxy.is_drained() {
+                return Ok(Ended::Drained);
+            }
+        }
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        let until = self.proxy.next_deadline();
+        self.driver.turn(self.until(until), &mut self.completions)?;
+        let begun = self.driver.stamp();
+        self.proxy.begin_turn(begun);
+        let mut accepted = false;
+        let busy = !self.completions.is_empty();
+        self.cells
+            .ready
+            .set(i64::try_from(self.completions.len()).unwrap_or(i64::MAX));
+        for completion in self.completions.drain(..) {
+            accepted |= matches!(completion, Completion::Accepted { .. });
+            self.proxy.complete(&mut self.driver, completion);
+        }
+        self.read_mail();
+        self.proxy.end_turn(&mut self.driver);
+        self.come_to_rest(accepted);
+        if busy {
+            self.cells.busy_ns.add((self.driver.stamp() - begun).0);
+        }
+        self.count(busy);
+        Ok(())
+    }
+
+    /// While connections still come out of the kernel's queue a drain does not sleep.
+    fn until(&self, deadline: Option<Moment>) -> Option<Moment> {
+        match self.phase {
+            Phase::Emptying => Some(Moment(0)),
+            Phase::Serving | Phase::Draining => deadline,
+        }
+    }
+
+    fn read_mail(&mut self) {
+        let lost = self.mailboxes.take(self.id, &mut self.mail);
+        if lost {
+            self.proxy.mail_lost();
+        }
+        let mut mail = mem::take(&mut self.mail);
+        self.cells
+            .mailbox
+            .set(i64::try_from(mail.len()).unwrap_or(i64::MAX));
+        for letter in mail.drain(..) {
+            self.proxy.mail(letter);
+        }
+        self.mail = mail;
+        if self.phase == Phase::Serving && self.mailboxes.is_draining() {
+            self.phase = Phase::Emptying;
+            self.proxy.drain(&mut self.driver);
+        }
+    }
+
+    /// A drain stops accepting at the first turn that accepts nobody.
+    fn come_to_rest(&mut self, accepted: bool) {
+        if self.phase == Phase::Emptying && !accepted {
+            self.phase = Phase::Draining;
+            self.accept(false);
+        }
+    }
+
+    fn accept(&mut self, on: bool) {
+        for listener in 0..self.listeners {
+            self.driver.accept(ListenerId(listener), on);
+        }
+    }
+
+    fn count(&self, busy: bool) {
+        self.cells.turns.add(1);
+        let now = self.driver.now().moment;
+        self.cells
+            .heartbeat_ns
+            .set(i64::try_from(now.0).unwrap_or(i64::MAX));
+        if !busy || self.cells.turns.read().is_multiple_of(COUNTERS_EVERY) {
+            let counters = self.driver.counters();
+            self.cells.buffer_starvation.set(counters.buffer_starvation);
+            self.cells.cq_overflow.set(counters.cq_overflow);
+            self.cells.sq_full.set(counters.sq_full);
+        }
+    }
+
+    /// After a panic: nothing of the turn is trusted but the driver's own books.
+    fn rebuild(&mut self) -> io::Result<()> {
+        self.cells.restarts.add(1);
+        self.completions.clear();
+        self.driver.quiesce()?;
+        self.cells.clients.set(0);
+        self.cells.upstreams.set(0);
+        // A new seed: request ids go on being unique.
+        self.parts.seed = self.parts.seed.rotate_left(7) ^ self.cells.turns.read();
+        let now = self.driver.now().moment;
+        let lost = mem::replace(&mut self.proxy, Proxy::new(self.parts.clone(), now));
+        drop(lost);
+        match self.phase {
+            Phase::Serving => self.accept(true),
+            Phase::Emptying | Phase::Draining => {
+                self.proxy.drain(&mut self.driver);
+            }
+        }
+        Ok(())
+    }
+}
