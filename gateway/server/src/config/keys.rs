@@ -1,0 +1,510 @@
+//! The one table of keys. Parsing, refusals, `config/gateway.toml`, `docs/configuration.md` and `-T` come from it.
+
+use base::limits;
+
+use super::kind::Kind;
+
+/// A table of the file.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Section {
+    /// Its name in brackets.
+    pub(crate) name: &'static str,
+    /// Whether it stands in double brackets, once for each item.
+    pub(crate) repeated: bool,
+    /// What it is about, for the pages that tests render.
+    #[cfg_attr(not(test), expect(dead_code))]
+    pub(crate) doc: &'static str,
+    /// Its keys, in the order of the reference.
+    pub(crate) keys: &'static [Key],
+}
+
+/// A key of a section.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it takes.
+    pub(crate) kind: Kind,
+    /// Its default as it would stand in a flag; `None` where the key must be given.
+    pub(crate) default: Option<&'static str>,
+    /// What it decides, for the pages that tests render.
+    #[cfg_attr(not(test), expect(dead_code))]
+    pub(crate) doc: &'static str,
+    /// When a change acts.
+    pub(crate) change: Change,
+}
+
+/// When a changed value acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// At the next start, in every version.
+    Restart,
+    /// At the next start until reloading exists, then on HUP.
+    Reload,
+    /// Not yet: only the default is accepted, anything else is reserved for a later version.
+    Reserved,
+}
+
+/// Every section, in the order of the reference.
+pub(crate) const SECTIONS: &[Section] = &[
+    Section {
+        name: "listen",
+        repeated: false,
+        doc: "Where the gateway listens. Each key takes one address or a list of them.",
+        keys: LISTEN,
+    },
+    Section {
+        name: "api_gateway",
+        repeated: false,
+        doc: "Shards (one pinned thread each), their memory, and the built-in paths.",
+        keys: API_GATEWAY,
+    },
+    Section {
+        name: "io",
+        repeated: false,
+        doc: "How shards talk to the kernel.",
+        keys: IO,
+    },
+    Section {
+        name: "limits",
+        repeated: false,
+        doc: "Bounds towards clients. What passes one is answered with the status named, never buffered.",
+        keys: LIMITS,
+    },
+    Section {
+        name: "drain",
+        repeated: false,
+        doc: "What TERM and QUIT do: readiness fails, the delay passes, accepting stops, requests under way finish.",
+        keys: DRAIN,
+    },
+    Section {
+        name: "telemetry",
+        repeated: false,
+        doc: "Logs and traces. Metrics are always on.",
+        keys: TELEMETRY,
+    },
+    Section {
+        name: "admin",
+        repeated: false,
+        doc: "The operator's paths under /admin/.",
+        keys: ADMIN,
+    },
+    Section {
+        name: "cache",
+        repeated: false,
+        doc: "The cache that all shards share. Its bytes are those of `api_gateway.memory_pool_size`.",
+        keys: CACHE,
+    },
+    Section {
+        name: "upstream",
+        repeated: true,
+        doc: "An origin: one or more endpoints that serve the same thing. Repeat the section for each.",
+        keys: UPSTREAM,
+    },
+    Section {
+        name: "route",
+        repeated: true,
+        doc: "Which requests go to which upstream: of all routes whose host and path match, the longest path wins; of \
+              equal ones the one with a host, then the first. Repeat the section for each.",
+        keys: ROUTE,
+    },
+];
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+const MS: u64 = 1_000_000;
+const SECOND: u64 = 1_000_000_000;
+const DAY: u64 = 86_400 * SECOND;
+
+const fn key(name: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        default: Some(default),
+        doc,
+        change: Change::Reload,
+    }
+}
+
+const fn must(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key {
+        name,
+        kind,
+        default: None,
+        doc,
+        change: Change::Reload,
+    }
+}
+
+const fn fixed(key: Key) -> Key {
+    Key {
+        change: Change::Restart,
+        ..key
+    }
+}
+
+const fn reserved(key: Key) -> Key {
+    Key {
+        change: Change::Reserved,
+        ..key
+    }
+}
+
+const LISTEN: &[Key] = &[
+    fixed(key(
+        "data",
+        Kind::Addresses,
+        "0.0.0.0:8080",
+        "Clients. Every shard listens on every one of these.",
+    )),
+    fixed(key(
+        "operator",
+        Kind::Addresses,
+        "127.0.0.1:8081",
+        "Operators: /health, /livez, /readyz, /startupz, /admin/*. Beyond loopback, /admin/* asks for the token of \
+         `admin.token_file`.",
+    )),
+    fixed(key(
+        "metrics",
+        Kind::Addresses,
+        "127.0.0.1:9090",
+        "Prometheus: /metrics.",
+    )),
+];
+
+const API_GATEWAY: &[Key] = &[
+    fixed(key(
+        "worker_threads",
+        Kind::Or("auto", &Kind::Count(1, 1024)),
+        "auto",
+        "Shards. auto: as many as the CPUs this process may use (affinity, cpuset, cgroup quota).",
+    )),
+    fixed(key(
+        "memory_pool_size",
+        Kind::Or("auto", &Kind::Bytes(16 * MIB, 64 * TIB)),
+        "auto",
+        "Memory of buffers and cached bodies, all shards together, in hugepages where there are any. auto: a quarter \
+         of the cgroup's limit or of RAM, 64 MiB at least, 4 GiB at most.",
+    )),
+    fixed(key(
+        "cpu_affinity",
+        Kind::Or("auto", &Kind::Cpus),
+        "auto",
+        "The CPU of each shard, as a list of as many as there are shards: [0, 2, 4]. auto: spread over the CPUs that \
+         may be used, cores before hyperthreads.",
+    )),
+    key(
+        "health_path",
+        Kind::RequestPath,
+        "/health",
+        "Where the data port answers with its health, for any Host, before routing. \"\" switches it off.",
+    ),
+    key(
+        "status_path",
+        Kind::RequestPath,
+        "/api/v1/status",
+        "Where the data port answers with a summary, for any Host, before routing. \"\" switches it off.",
+    ),
+];
+
+const IO: &[Key] = &[
+    fixed(key(
+        "backend",
+        Kind::Choice(&["auto", "io_uring", "epoll"], &["poll-mode"]),
+        "auto",
+        "auto: io_uring, or epoll where the kernel or a seccomp profile refuses io_uring (the log says why). \
+         \"io_uring\": exit with 78 instead of falling back.",
+    )),
+    fixed(key(
+        "busy_poll",
+        Kind::Span(0, SECOND),
+        "0us",
+        "How long a shard looks for work before it sleeps. Buys latency with CPU time.",
+    )),
+];
+
+const LIMITS: &[Key] = &[
+    key(
+        "max_head",
+        Kind::Bytes(8 * KIB, 256 * KIB),
+        "32KiB",
+        "Bytes of a request's head, or of an origin's answer's; more: 431 (502 from an origin).",
+    ),
+    key(
+        "max_fields",
+        Kind::Count(16, limits::FIELDS_MAX as u64),
+        "128",
+        "Fields of a head; more: 431 (502 from an origin).",
+    ),
+    key(
+        "max_target",
+        Kind::Bytes(KIB, limits::TARGET_BYTES_MAX as u64),
+        "16KiB",
+        "Bytes of a request's target (path and query); more: 414.",
+    ),
+    key(
+        "max_body",
+        Kind::Or("unlimited", &Kind::Bytes(1, 64 * TIB)),
+        "unlimited",
+        "Bytes of a request's body; more: 413. Bodies are streamed, so their size costs no memory.",
+    ),
+    fixed(key(
+        "max_connections",
+        Kind::Or("auto", &Kind::Count(1, 16_000_000)),
+        "auto",
+        "Client connections, all shards together; more: 503 and closed. auto: what the limit on open files leaves.",
+    )),
+    key(
+        "header_timeout",
+        Kind::Span(MS, DAY),
+        "10s",
+        "From the first byte of a request's head to its last; longer: 408.",
+    ),
+    key(
+        "body_min_rate",
+        Kind::Rate,
+        "1KiB/s",
+        "What a request's body must bring on average, after ten seconds; slower: 408.",
+    ),
+    key(
+        "send_min_rate",
+        Kind::Rate,
+        "1KiB/s",
+        "What a client must take of an answer on average, after ten seconds; slower: the connection is closed.",
+    ),
+    key(
+        "idle_timeout",
+        Kind::Span(MS, DAY),
+        "75s",
+        "How long a client's connection may be kept without a request.",
+    ),
+];
+
+const DRAIN: &[Key] = &[
+    key(
+        "delay",
+        Kind::Span(0, DAY),
+        "0s",
+        "From failing readiness to the end of accepting, so that load balancers look elsewhere first.",
+    ),
+    key(
+        "timeout",
+        Kind::Span(0, DAY),
+        "30s",
+        "How long requests under way may take from then on; the rest is cut.",
+    ),
+];
+
+const TELEMETRY: &[Key] = &[
+    fixed(key(
+        "log_level",
+        Kind::Choice(&["error", "warn", "info", "debug", "trace"], &[]),
+        "info",
+        "The least severe event that is logged. The flag -v asks for debug.",
+    )),
+    fixed(key(
+        "log_format",
+        Kind::Choice(&["plain", "json"], &[]),
+        "plain",
+        "One line an event on standard error, as text or as a JSON object.",
+    )),
+    reserved(key(
+        "slow_threshold",
+        Kind::Or("off", &Kind::Span(1_000, DAY)),
+        "off",
+        "From which duration a request is kept in the slow list.",
+    )),
+    reserved(key(
+        "sample_one_in",
+        Kind::Or("off", &Kind::Count(1, 1_000_000_000)),
+        "off",
+        "Of how many requests one is traced.",
+    )),
+    reserved(key(
+        "access_log",
+        Kind::Choice(&["off", "json", "combined"], &[]),
+        "off",
+        "A line for every request.",
+    )),
+];
+
+const ADMIN: &[Key] = &[
+    reserved(key(
+        "on_data_port",
+        Kind::Flag,
+        "false",
+        "Whether the data port serves /admin/ too. It never forwards it to an origin.",
+    )),
+    fixed(key(
+        "token_file",
+        Kind::File,
+        "",
+        "A file whose one line is the bearer token that /admin/* asks for where the operator's port is not on \
+         loopback. Without it, /admin/* refuses everybody there.",
+    )),
+];
+
+const CACHE: &[Key] = &[
+    fixed(key(
+        "capacity",
+        Kind::Count(1, 1 << 32),
+        "2000000",
+        "Objects in the cache, all shards together.",
+    )),
+    key(
+        "max_object",
+        Kind::Bytes(1, 16 * TIB),
+        "64MiB",
+        "Bytes of the largest body that is stored. Larger ones pass through.",
+    ),
+    reserved(key(
+        "enable_preloading",
+        Kind::Flag,
+        "false",
+        "Whether the cache is filled at start from what it held before.",
+    )),
+];
+
+const UPSTREAM: &[Key] = &[
+    must(
+        "name",
+        Kind::Name,
+        "What routes, metrics and /health call it.",
+    ),
+    must(
+        "endpoints",
+        Kind::Endpoints,
+        "Its addresses, used in turn. A host name is looked up once, at start, and each of its addresses is an \
+         endpoint (the IPv4 ones where it has both kinds).",
+    ),
+    key(
+        "max_connections",
+        Kind::Count(1, 1_000_000),
+        "1024",
+        "Connections to it, all shards together, at least one a shard; a request that finds none free waits.",
+    ),
+    reserved(key(
+        "min_connections",
+        Kind::Count(0, 1_000_000),
+        "0",
+        "Connections that are kept open without being asked for.",
+    )),
+    key(
+        "connection_timeout",
+        Kind::Span(MS, DAY),
+        "1s",
+        "From connecting to being connected; longer: the next endpoint, or 504.",
+    ),
+    key(
+        "first_byte_timeout",
+        Kind::Span(MS, DAY),
+        "30s",
+        "From the request to the first byte of the answer; longer: 504.",
+    ),
+    key(
+        "read_timeout",
+        Kind::Span(MS, DAY),
+        "30s",
+        "Between two bytes of an answer; longer: the answer is cut, visibly.",
+    ),
+    key(
+        "idle_timeout",
+        Kind::Span(MS, DAY),
+        "30s",
+        "How long an unused connection is kept. Stay below the origin's own.",
+    ),
+    key(
+        "max_lifetime",
+        Kind::Span(SECOND, 365 * DAY),
+        "1h",
+        "How long a connection is used again after it was made.",
+    ),
+    key(
+        "acquire_timeout",
+        Kind::Span(0, DAY),
+        "1s",
+        "How long a request waits for a connection while all are busy; longer: 503.",
+    ),
+];
+
+const ROUTE: &[Key] = &[
+    must("name", Kind::Name, "What metrics call it."),
+    key(
+        "path",
+        Kind::RequestPath,
+        "/",
+        "The start of the paths it takes, byte for byte.",
+    ),
+    key(
+        "host",
+        Kind::Host,
+        "",
+        "The host it is narrowed to, with a port or for any port. \"\": any host.",
+    ),
+    must("upstream", Kind::Name, "The upstream they go to."),
+    key(
+        "cache",
+        Kind::Flag,
+        "true",
+        "Whether answers may be stored and served from the store.",
+    ),
+];
+
+/// The section of a name.
+pub(crate) fn section(name: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| section.name == name)
+}
+
+impl Section {
+    /// The key of a name.
+    pub(crate) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::kind::{Raw, Value};
+    use super::*;
+
+    #[test]
+    fn every_default_is_accepted_by_its_own_kind() {
+        for (section, key) in SECTIONS
+            .iter()
+            .flat_map(|s| s.keys.iter().map(move |k| (s, k)))
+        {
+            let Some(default) = key.default else { continue };
+            let read = key.kind.read(&Raw::Bare(default.to_owned()));
+            assert!(read.is_ok(), "{}.{}: {read:?}", section.name, key.name);
+        }
+    }
+
+    #[test]
+    fn defaults_that_base_states_too_are_the_same() {
+        let read = |section_name: &str, name: &str| {
+            let key = section(section_name)
+                .and_then(|s| s.key(name))
+                .expect("key");
+            let raw = Raw::Bare(key.default.expect("default").to_owned());
+            key.kind.read(&raw).expect("valid")
+        };
+        let bytes = |n: usize| Value::Bytes(n as u64);
+        assert_eq!(
+            read("limits", "max_head"),
+            bytes(limits::HEAD_BYTES_DEFAULT)
+        );
+        assert_eq!(
+            read("limits", "max_target"),
+            bytes(limits::TARGET_BYTES_MAX)
+        );
+        assert_eq!(
+            read("limits", "max_fields"),
+            Value::Count(limits::FIELDS_MAX as u64)
+        );
+        assert_eq!(
+            read("cache", "max_object"),
+            Value::Bytes(limits::OBJECT_BYTES_DEFAULT)
+        );
+    }
+}

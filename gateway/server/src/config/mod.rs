@@ -1,0 +1,25 @@
+//! Configuration in two steps: as typed ([`Sheet`]: what stands where, from which source), then as typed structs
+//! ([`Settings`]). What it means on this host is decided by [`crate::plan`].
+
+mod fault;
+mod file;
+mod keys;
+mod kind;
+mod nearest;
+#[cfg(test)]
+mod reference;
+mod render;
+mod settings;
+mod sheet;
+#[cfg(test)]
+mod tests;
+mod units;
+
+pub(crate) use fault::{Fault, Faults, Source};
+pub(crate) use nearest::nearest;
+pub(crate) use render::effective;
+pub(crate) use settings::{Backend, Drain, LogFormat, Settings};
+pub(crate) use sheet::{Inputs, Sheet};
+#[cfg(test)]
+pub(crate) use tests::assert_fresh;
+pub(crate) use units::{size, span};

@@ -1,0 +1,216 @@
+//! The configuration as typed structs. The table of keys and these must name the same: a test reads one into the other.
+
+use std::net::SocketAddr;
+
+use base::Span;
+use serde::{Deserialize, Deserializer};
+
+use super::sheet::{Item, Sheet};
+
+/// Every section.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Settings {
+    pub(crate) listen: Listen,
+    pub(crate) api_gateway: ApiGateway,
+    pub(crate) io: Io,
+    pub(crate) limits: Limits,
+    pub(crate) drain: Drain,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) admin: Admin,
+    pub(crate) cache: Cache,
+    pub(crate) upstream: Vec<Upstream>,
+    pub(crate) route: Vec<Route>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Listen {
+    pub(crate) data: Vec<SocketAddr>,
+    pub(crate) operator: Vec<SocketAddr>,
+    pub(crate) metrics: Vec<SocketAddr>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ApiGateway {
+    pub(crate) worker_threads: WordOr<usize>,
+    pub(crate) memory_pool_size: WordOr<u64>,
+    pub(crate) cpu_affinity: WordOr<Vec<usize>>,
+    pub(crate) health_path: String,
+    pub(crate) status_path: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Io {
+    pub(crate) backend: Backend,
+    #[serde(deserialize_with = "span")]
+    pub(crate) busy_poll: Span,
+}
+
+/// Which driver is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Backend {
+    /// io_uring, or epoll where it is refused.
+    Auto,
+    /// io_uring or no start.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Limits {
+    pub(crate) max_head: usize,
+    pub(crate) max_fields: usize,
+    pub(crate) max_target: usize,
+    pub(crate) max_body: WordOr<u64>,
+    pub(crate) max_connections: WordOr<usize>,
+    #[serde(deserialize_with = "span")]
+    pub(crate) header_timeout: Span,
+    pub(crate) body_min_rate: u64,
+    pub(crate) send_min_rate: u64,
+    #[serde(deserialize_with = "span")]
+    pub(crate) idle_timeout: Span,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Drain {
+    #[serde(deserialize_with = "span")]
+    pub(crate) delay: Span,
+    #[serde(deserialize_with = "span")]
+    pub(crate) timeout: Span,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Telemetry {
+    pub(crate) log_level: String,
+    pub(crate) log_format: LogFormat,
+    #[serde(rename = "slow_threshold")]
+    _slow_threshold: WordOr<u64>,
+    #[serde(rename = "sample_one_in")]
+    _sample_one_in: WordOr<u64>,
+    #[serde(rename = "access_log")]
+    _access_log: String,
+}
+
+/// How events are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    /// As text.
+    Plain,
+    /// As JSON objects.
+    Json,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Admin {
+    #[serde(rename = "on_data_port")]
+    _on_data_port: bool,
+    pub(crate) token_file: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Cache {
+    pub(crate) capacity: u64,
+    pub(crate) max_object: u64,
+    #[serde(rename = "enable_preloading")]
+    _enable_preloading: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Upstream {
+    pub(crate) name: String,
+    pub(crate) endpoints: Vec<String>,
+    pub(crate) max_connections: usize,
+    #[serde(rename = "min_connections")]
+    _min_connections: usize,
+    #[serde(deserialize_with = "span")]
+    pub(crate) connection_timeout: Span,
+    #[serde(deserialize_with = "span")]
+    pub(crate) first_byte_timeout: Span,
+    #[serde(deserialize_with = "span")]
+    pub(crate) read_timeout: Span,
+    #[serde(deserialize_with = "span")]
+    pub(crate) idle_timeout: Span,
+    #[serde(deserialize_with = "span")]
+    pub(crate) max_lifetime: Span,
+    #[serde(deserialize_with = "span")]
+    pub(crate) acquire_timeout: Span,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Route {
+    pub(crate) name: String,
+    pub(crate) path: String,
+    pub(crate) host: String,
+    pub(crate) upstream: String,
+    pub(crate) cache: bool,
+}
+
+/// A value, or the key's word (`auto`, `unlimited`, `off`) instead of one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum WordOr<T> {
+    /// A value.
+    Value(T),
+    /// The word; which one, the key's kind has checked.
+    Word(#[serde(deserialize_with = "word")] ()),
+}
+
+impl<T: Clone> WordOr<T> {
+    /// The value, if it is one.
+    pub(crate) fn value(&self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value.clone()),
+            Self::Word(_) => None,
+        }
+    }
+}
+
+impl Settings {
+    /// The typed form of a sheet.
+    ///
+    /// # Errors
+    /// Never for a sheet that was read without faults; kept as an error, so that a table of keys that disagrees with
+    /// these structs is a message and a failing test, not a panic.
+    pub(crate) fn of(sheet: &Sheet) -> Result<Self, toml::de::Error> {
+        let mut root = toml::Table::new();
+        for name in ["upstream", "route"] {
+            let items = sheet.of(name).map(|item| toml::Value::Table(plain(item)));
+            root.insert(name.to_owned(), toml::Value::Array(items.collect()));
+        }
+        for item in sheet.items().filter(|item| !item.section.repeated) {
+            root.insert(
+                item.section.name.to_owned(),
+                toml::Value::Table(plain(item)),
+            );
+        }
+        Self::deserialize(toml::Value::Table(root))
+    }
+}
+
+fn plain(item: &Item) -> toml::Table {
+    let values = item.values.iter();
+    values
+        .map(|placed| (placed.key.name.to_owned(), placed.value.plain()))
+        .collect()
+}
+
+fn word<'de, D: Deserializer<'de>>(from: D) -> Result<(), D::Error> {
+    String::deserialize(from).map(drop)
+}
+
+fn span<'de, D: Deserializer<'de>>(from: D) -> Result<Span, D::Error> {
+    u64::deserialize(from).map(Span)
+}

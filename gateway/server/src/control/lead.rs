@@ -1,0 +1,180 @@
+//! The loop that leads the process from its start to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{Moment, Span};
+use tokio::sync::mpsc;
+
+use super::ending::{Again, Step};
+use super::signals::{Signal, Signals};
+use super::{Control, Order, TICK, digest};
+use crate::clock;
+use crate::config::{effective, span};
+use crate::failure::Failure;
+use crate::plan::Plan;
+use crate::running::End;
+use crate::sources::Sources;
+
+/// How long shards that were told to stop at once may take; then the process leaves without them.
+const STOP_TIME: Span = Span::from_secs(2);
+
+/// What the loop listens to.
+pub(super) struct Lead {
+    pub(super) control: Arc<Control>,
+    pub(super) signals: Signals,
+    pub(super) ordered: mpsc::Receiver<Order>,
+    pub(super) sources: Sources,
+}
+
+impl Lead {
+    /// Runs until the process should end.
+    pub(super) async fn lead(mut self) -> Result<(), Failure> {
+        let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let mut ends = self.control.running.ends();
+        loop {
+            let deadline = self.control.state().ending.deadline();
+            let step = tokio::select! {
+                _ = tick.tick() => { self.control.tick(); Step::Wait }
+                signal = self.signals.next() => self.signalled(signal),
+                Some(Order::Drain) = self.ordered.recv() => self.drain(Again::IsTheSame),
+                () = until(deadline) => self.passed(),
+                end = ends.next() => match end {
+                    End::AllEnded => return self.ended(),
+                    End::Lost(why) => return self.lost(why).await,
+                },
+            };
+            if self.take(step) {
+                return self.leave().await;
+            }
+        }
+    }
+
+    fn signalled(&mut self, signal: Signal) -> Step {
+        tracing::debug!(event = "signal", ?signal, "signal received");
+        match signal {
+            Signal::Drain => self.drain(Again::Stops),
+            Signal::Stop => self.control.state().ending.stop(),
+            Signal::Reload => {
+                self.recheck();
+                Step::Wait
+            }
+            Signal::Reopen => {
+                tracing::info!(
+                    event = "logs_reopened",
+                    "logs go to standard error: there is no file to reopen"
+                );
+                Step::Wait
+            }
+            Signal::Upgrade => {
+                tracing::warn!(
+                    event = "upgrade_unsupported",
+                    "USR2: upgrading in place comes in a later version"
+                );
+                Step::Wait
+            }
+        }
+    }
+
+    fn drain(&mut self, again: Again) -> Step {
+        let drain = self.control.running.plan.drain;
+        self.control
+            .state()
+            .ending
+            .asked(&drain, clock::moment(), again)
+    }
+
+    fn passed(&mut self) -> Step {
+        let timeout = self.control.running.plan.drain.timeout;
+        self.control.state().ending.passed(timeout, clock::moment())
+    }
+
+    /// Carries a step out; tells whether it was the last.
+    fn take(&self, step: Step) -> bool {
+        let drain = &self.control.running.plan.drain;
+        match step {
+            Step::Wait => {}
+            Step::Begin => tracing::info!(
+                event = "drain_begun",
+                delay = span(drain.delay.0),
+                timeout = span(drain.timeout.0),
+                "draining: readiness fails, accepting stops after the delay"
+            ),
+            Step::Drain => self.control.running.drain(),
+            Step::Stop => self.control.running.stop(),
+        }
+        step == Step::Stop
+    }
+
+    /// Validates the file anew and says what it found; what is in force stays.
+    fn recheck(&self) {
+        let checked = self.sources.read().and_then(|sheet| {
+            Plan::resolve(&sheet, &self.control.running.host)?;
+            Ok(digest(&effective(&sheet)))
+        });
+        let mut state = self.control.state();
+        state.config.good = checked.is_ok();
+        match checked {
+            Ok(hash) => {
+                let changed = hash != state.config.hash;
+                state.observer.config_checked(None);
+                tracing::info!(
+                    event = "config_checked",
+                    changed,
+                    "HUP: the configuration is good; taking it without a restart comes in a later version"
+                );
+            }
+            Err(failure) => {
+                let fault = failure.to_string();
+                tracing::error!(event = "config_refused", %fault, "HUP: the configuration is not good; what is in force stays");
+                state
+                    .observer
+                    .config_checked(Some(format!("the file would not start: {fault}")));
+            }
+        }
+    }
+
+    fn ended(&self) -> Result<(), Failure> {
+        if self.control.is_ending() {
+            tracing::info!(event = "drained", "every request under way has finished");
+            return Ok(());
+        }
+        Err(Failure::Run(
+            "every shard ended without being asked".to_owned(),
+        ))
+    }
+
+    /// A shard ended for good: the others stop too, so that whoever watches the process starts it anew.
+    async fn lost(&self, why: String) -> Result<(), Failure> {
+        tracing::error!(event = "shard_lost", %why, "a shard ended for good");
+        self.control.running.stop();
+        self.leave().await?;
+        Err(Failure::Run(why))
+    }
+
+    /// Waits for shards that were told to stop, but not for long.
+    async fn leave(&self) -> Result<(), Failure> {
+        let limit = Duration::from_nanos(STOP_TIME.0);
+        let all = self.control.running.all_ended();
+        match tokio::time::timeout(limit, all).await {
+            Ok(()) => tracing::info!(event = "stopped", "stopped"),
+            Err(_) => tracing::warn!(
+                event = "stopped_late",
+                "left without waiting for a shard that does not stop"
+            ),
+        }
+        Ok(())
+    }
+}
+
+/// Comes when the moment has come; never without one.
+async fn until(deadline: Option<Moment>) {
+    match deadline {
+        Some(deadline) => {
+            let rest = deadline - clock::moment();
+            tokio::time::sleep(Duration::from_nanos(rest.0)).await;
+        }
+        None => std::future::pending().await,
+    }
+}

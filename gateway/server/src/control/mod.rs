@@ -1,0 +1,321 @@
+//! The control plane: one thread with everything that is not a request. It observes once a second, answers operators and
+//! Prometheus, listens to signals, and leads the process to its end. It never waits for a shard, nor a shard for it.
+
+mod board;
+mod ending;
+mod lead;
+mod operator;
+mod origins;
+mod probes;
+mod scrape;
+mod server;
+mod signals;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use base::{Moment, Span};
+use platform::host::pin::pin;
+use telemetry::health::{Component, Report, Status};
+use telemetry::{Labels, Reader};
+use tokio::sync::mpsc;
+
+use crate::clock;
+use crate::failure::{Failure, StartFailure};
+use crate::plan::Plan;
+use crate::running::Running;
+use crate::sources::Sources;
+
+use board::Observer;
+use ending::Ending;
+use lead::Lead;
+use operator::Access;
+use origins::{Origins, Watched};
+use probes::Check;
+use scrape::ConfigState;
+use signals::Signals;
+
+/// The second's tick.
+const TICK: Duration = Duration::from_secs(1);
+/// Rest between looks for the shards' first turns.
+const FIRST_LOOK: Duration = Duration::from_millis(1);
+/// Orders that wait; more are the same orders again and are dropped.
+const ORDERS_MAX: usize = 8;
+
+/// What the control thread is started with.
+pub(crate) struct Parts {
+    /// The shards.
+    pub(crate) running: Running,
+    /// The operator's listeners.
+    pub(crate) operator: Vec<TcpListener>,
+    /// Prometheus's listeners.
+    pub(crate) metrics: Vec<TcpListener>,
+    /// The demo's origin, if there is one.
+    pub(crate) demo: Option<TcpListener>,
+    /// Where the configuration came from, for HUP.
+    pub(crate) sources: Sources,
+    /// What is in force, to tell its digest.
+    pub(crate) in_force: String,
+}
+
+/// What an operator may order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Drain, as TERM does.
+    Drain,
+}
+
+/// The state that handlers share. Everything happens on one thread, so no lock is ever waited for.
+pub(crate) struct Control {
+    running: Running,
+    started: Moment,
+    state: Mutex<State>,
+    orders: mpsc::Sender<Order>,
+}
+
+struct State {
+    reader: Reader,
+    observer: Observer,
+    ending: Ending,
+    config: ConfigState,
+}
+
+/// What is said once every address is served and signals are heeded.
+pub(crate) type Ready = Box<dyn FnOnce() -> Result<(), Failure> + Send>;
+
+/// Starts the control thread; it ends when the process should.
+///
+/// # Errors
+/// When the thread cannot be made.
+pub(crate) fn spawn(
+    parts: Parts,
+    spare_cpu: Option<usize>,
+    ready: Ready,
+) -> Result<JoinHandle<Result<(), Failure>>, StartFailure> {
+    let thread = std::thread::Builder::new().name("control".to_owned());
+    let body = move || {
+        // Where shards leave a CPU free; elsewhere the kernel places it.
+        if let Some(Err(why)) = spare_cpu.map(pin) {
+            tracing::warn!(event = "control_not_pinned", %why, "the control thread runs unpinned");
+        }
+        run(parts, ready)
+    };
+    thread.spawn(body).map_err(|error| StartFailure {
+        what: "the control thread did not start".to_owned(),
+        cause: error.to_string(),
+        fix: "raise the limit on threads (ulimit -u, pids.max of the cgroup)".to_owned(),
+        demanded: false,
+    })
+}
+
+fn run(parts: Parts, ready: Ready) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Run(format!("the control runtime did not start: {error}")))?;
+    let result = runtime.block_on(live(parts, ready));
+    runtime.shutdown_background();
+    result
+}
+
+async fn live(parts: Parts, ready: Ready) -> Result<(), Failure> {
+    let signals = Signals::listen()
+        .map_err(|error| Failure::Run(format!("signals cannot be listened to: {error}")))?;
+    let (orders, ordered) = mpsc::channel(ORDERS_MAX);
+    let origins = Origins::default();
+    let watched = watched(&parts.running.plan);
+    let config = ConfigState {
+        hash: digest(&parts.in_force),
+        loaded: clock::wall().0,
+        good: true,
+    };
+    let control = Arc::new(Control::new(parts.running, origins.clone(), config, orders));
+    control.first_turns().await;
+    control.tick();
+    tokio::spawn(origins.watch(watched));
+    serve(&control, parts.operator, parts.metrics, parts.demo)?;
+    ready()?;
+    Lead {
+        control,
+        signals,
+        ordered,
+        sources: parts.sources,
+    }
+    .lead()
+    .await
+}
+
+fn watched(plan: &Plan) -> Vec<Watched> {
+    let upstreams = plan.proxy.upstreams.iter();
+    upstreams
+        .map(|upstream| Watched {
+            name: upstream.name.clone(),
+            endpoints: upstream.endpoints.clone(),
+            connect_timeout: Duration::from_nanos(upstream.connect_timeout.0),
+        })
+        .collect()
+}
+
+fn serve(
+    control: &Arc<Control>,
+    operator: Vec<TcpListener>,
+    metrics: Vec<TcpListener>,
+    demo: Option<TcpListener>,
+) -> Result<(), Failure> {
+    let token = control.running.plan.token.clone();
+    for listener in operator {
+        let access = match address(&listener)?.ip().is_loopback() {
+            true => Access::Loopback,
+            false => Access::Bearer(token.clone()),
+        };
+        let router = operator::router(Arc::clone(control), access);
+        tokio::spawn(server::serve(listener, router));
+    }
+    for listener in metrics {
+        let router = scrape::router(Arc::clone(control));
+        tokio::spawn(server::serve(listener, router));
+    }
+    if let Some(listener) = demo {
+        tokio::spawn(server::serve(listener, crate::demo::pages()));
+    }
+    Ok(())
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    let failed = |error| Failure::Run(format!("a listener has no address: {error}"));
+    listener.local_addr().map_err(failed)
+}
+
+/// FNV-1a in 64 bits: tells configurations apart, hides nothing.
+fn digest(text: &str) -> String {
+    let start: u64 = 0xcbf2_9ce4_8422_2325;
+    let hash = text.bytes().fold(start, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
+impl Control {
+    fn new(
+        running: Running,
+        origins: Origins,
+        config: ConfigState,
+        orders: mpsc::Sender<Order>,
+    ) -> Self {
+        let upstreams = running.plan.upstreams.iter();
+        let labels = Labels {
+            routes: running.plan.route_names.clone(),
+            upstreams: upstreams.map(|upstream| upstream.name.clone()).collect(),
+        };
+        let state = State {
+            reader: Reader::new(running.cells.clone(), labels),
+            observer: Observer::new(origins),
+            ending: Ending::No,
+            config,
+        };
+        Self {
+            running,
+            started: clock::moment(),
+            state: Mutex::new(state),
+            orders,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn uptime(&self) -> Span {
+        clock::moment() - self.started
+    }
+
+    /// Comes when every shard's loop has turned, or has had the time to; so that the first look finds them well.
+    async fn first_turns(&self) {
+        let turned = async {
+            while self
+                .start_checks()
+                .iter()
+                .any(|check| check.fault.is_some())
+            {
+                tokio::time::sleep(FIRST_LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(TICK, turned).await;
+    }
+
+    /// The second's work: sample, observe, and give the shards their pages.
+    fn tick(&self) {
+        let mut state = self.state();
+        state.reader.tick(clock::moment());
+        state.observer.observe(&self.running);
+        let report = state
+            .observer
+            .board()
+            .report(crate::build::VERSION, self.uptime());
+        let pages = proxy::Pages {
+            status: report.status().code(),
+            health: report.short_json().into_bytes(),
+            summary: state.reader.status_json(&report).into_bytes(),
+        };
+        self.running.publish(pages);
+    }
+
+    /// What `/health` answers.
+    pub(crate) fn report(&self) -> Report {
+        let state = self.state();
+        state
+            .observer
+            .board()
+            .report(crate::build::VERSION, self.uptime())
+    }
+
+    /// What `/admin/stats` answers.
+    pub(crate) fn summary(&self) -> String {
+        let report = self.report();
+        self.state().reader.status_json(&report)
+    }
+
+    /// What `/metrics` answers.
+    pub(crate) fn exposition(&self) -> String {
+        let State { reader, config, .. } = &mut *self.state();
+        scrape::render(&self.running, reader, config)
+    }
+
+    /// Whether the end has begun.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.state().ending.has_begun()
+    }
+
+    /// A check a shard: whether its loop turns.
+    pub(crate) fn shard_checks(&self) -> Vec<Check> {
+        let now = clock::moment();
+        let cells = self.running.cells.iter();
+        cells
+            .map(|cells| {
+                let shard = Component::shard(cells, now);
+                let stuck = shard.status == Status::Unhealthy;
+                Check::new(shard.name, shard.reason.filter(|_| stuck))
+            })
+            .collect()
+    }
+
+    /// A check a shard: whether its loop has turned at all.
+    pub(crate) fn start_checks(&self) -> Vec<Check> {
+        let cells = self.running.cells.iter();
+        cells
+            .map(|cells| {
+                let begun = cells.heartbeat_ns.read() > 0;
+                let fault = (!begun).then(|| "its loop has not begun to turn".to_owned());
+                Check::new(format!("shard:{}", cells.shard.0), fault)
+            })
+            .collect()
+    }
+
+    /// Gives an order to the control loop.
+    pub(crate) fn order(&self, order: Order) {
+        // A full queue holds this very order already.
+        let _ = self.orders.try_send(order);
+    }
+}

@@ -1,0 +1,147 @@
+//! The exposition: the shards' cells, and what the control plane alone knows.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use base::ShardId;
+use platform::host::HostRoot;
+use platform::host::cgroup::Cgroups;
+use platform::host::memory::MemoryFacts;
+use platform::host::process::Process;
+use telemetry::{Exposition, Reader, Supplement, exposition, names};
+
+use super::Control;
+use crate::running::Running;
+use crate::{build, clock};
+
+/// The routes of the metrics port: `GET /metrics`.
+pub(crate) fn router(control: Arc<Control>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .fallback(|| async { (StatusCode::NOT_FOUND, "there is /metrics\n") })
+        .with_state(control)
+}
+
+async fn metrics(State(control): State<Arc<Control>>) -> Response {
+    let text = control.exposition();
+    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
+}
+
+/// Renders everything.
+pub(super) fn render(running: &Running, reader: &mut Reader, config: &ConfigState) -> String {
+    let began = clock::moment();
+    let mut out = Exposition::new();
+    let stats = (running.store_stats)();
+    let evictions = [
+        ("capacity", stats.evicted_capacity),
+        ("replaced", stats.replaced),
+        ("removed", stats.removed),
+    ];
+    let more = Supplement {
+        evictions: &evictions,
+        queues: &[],
+    };
+    reader.render(began, &more, &mut out);
+    out.value(&names::CACHE_ENTRIES, stats.objects);
+    out.value(&names::CACHE_BYTES, stats.bytes);
+    render_shards(running, &mut out);
+    render_memory(running, &mut out);
+    render_process(&running.host.root, &mut out);
+    render_build(running, config, &mut out);
+    out.finish(clock::moment() - began)
+}
+
+/// The configuration in force.
+pub(crate) struct ConfigState {
+    /// A digest of the effective configuration.
+    pub(crate) hash: String,
+    /// Seconds since the epoch at which it was loaded.
+    pub(crate) loaded: u64,
+    /// Whether the last check of the file found it good.
+    pub(crate) good: bool,
+}
+
+fn render_shards(running: &Running, out: &mut Exposition) {
+    let mut info = out.family(&names::SHARD_INFO);
+    for (cells, place) in running.cells.iter().zip(&running.plan.shards) {
+        let ShardId(shard) = cells.shard;
+        let node = place.node.unwrap_or(0);
+        info.sample(
+            [
+                &shard.to_string(),
+                &place.cpu.to_string(),
+                &node.to_string(),
+            ],
+            true,
+        );
+    }
+    let mut bounds = out.family(&names::CONNECTION_POOL_MAX);
+    for upstream in &running.plan.proxy.upstreams {
+        let all = upstream.connections_max * running.plan.shards.len();
+        bounds.sample([&upstream.name], all as u64);
+    }
+}
+
+fn render_memory(running: &Running, out: &mut Exposition) {
+    let taken = &running.memory;
+    let usage = (running.pool_usage)();
+    let mut used = out.family(&names::MEMORY_USAGE);
+    if let Some(process) = Process::read(&running.host.root) {
+        used.sample(["rss"], process.resident_bytes);
+    }
+    used.sample(["pool"], taken.buffer_bytes + usage.used_bytes);
+    used.sample(["cache"], (running.store_stats)().bytes);
+    used.sample(["metadata"], taken.bookkeeping_bytes);
+    out.value(&names::MEMORY_LIMIT, running.host.memory_limit());
+    out.value(&names::MEMORY_POOL, taken.pool_bytes);
+    out.value(&names::POOL_HUGEPAGE, taken.huge_bytes);
+    let now = MemoryFacts::read(&running.host.root);
+    out.value(&names::MEMORY_AVAILABLE, now.available_bytes);
+    let size = now.hugepages.page_bytes.to_string();
+    let pages = [
+        (&names::HUGEPAGES_CONFIGURED, now.hugepages.configured),
+        (&names::HUGEPAGES_FREE, now.hugepages.free),
+        (&names::HUGEPAGES_RESERVED, now.hugepages.reserved),
+    ];
+    for (family, count) in pages {
+        out.family(family).sample([&size], count);
+    }
+}
+
+fn render_process(root: &HostRoot, out: &mut Exposition) {
+    if let Some(process) = Process::read(root) {
+        out.value(&names::PROCESS_CPU, process.cpu);
+        out.value(&names::PROCESS_RSS, process.resident_bytes);
+        out.value(&names::PROCESS_VIRTUAL, process.virtual_bytes);
+        out.value(&names::PROCESS_OPEN_FDS, process.open_fds);
+        out.value(&names::PROCESS_THREADS, process.threads);
+        out.value(&names::PROCESS_START_TIME, process.started.0);
+        if let Some(bound) = process.max_fds {
+            out.value(&names::PROCESS_MAX_FDS, bound);
+        }
+    }
+    if let Some(throttling) = Cgroups::of_self(root).throttling() {
+        out.value(&names::CPU_THROTTLED_SECONDS, throttling.throttled);
+        out.value(&names::CPU_THROTTLED_PERIODS, throttling.throttled_periods);
+        out.value(&names::CPU_PERIODS, throttling.periods);
+    }
+}
+
+fn render_build(running: &Running, config: &ConfigState, out: &mut Exposition) {
+    let reason = running.backend.reason.as_deref().unwrap_or_default();
+    out.family(&names::IO_BACKEND_INFO)
+        .sample([running.backend.name, reason], true);
+    let fact = |name| {
+        let found = build::FACTS.iter().find(|(known, _)| *known == name);
+        found.map_or("", |(_, value)| value)
+    };
+    let labels = names::BUILD_INFO.labels.map(fact);
+    out.family(&names::BUILD_INFO).sample(labels, true);
+    out.family(&names::CONFIG_INFO).sample([&config.hash], true);
+    out.value(&names::CONFIG_RELOAD_SUCCESSFUL, config.good);
+    out.value(&names::CONFIG_RELOAD_TIME, config.loaded);
+}

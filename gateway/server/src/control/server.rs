@@ -1,0 +1,51 @@
+//! Serving a router on a port of the control plane, with bounds: so many connections, and a time for each head.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Connections of one port; more wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 256;
+/// From the first byte of a head, or the end of the answer before, to a head's last byte. It bounds idle connections too.
+const HEAD_TIME: Duration = Duration::from_secs(30);
+/// Rest after a failed accept (no descriptors left), so that it is not a busy loop.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Serves until the process ends. Runs on the control thread.
+pub(crate) async fn serve(listener: std::net::TcpListener, router: Router) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let listener = TcpListener::from_std(listener)?;
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return Ok(());
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(connection(stream, router.clone(), permit));
+            }
+            Err(error) => {
+                tracing::warn!(event = "control_accept_failed", %error, "a connection was not accepted");
+                tokio::time::sleep(ACCEPT_REST).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router, permit: OwnedSemaphorePermit) {
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await;
+    if let Err(error) = served {
+        tracing::debug!(event = "control_connection_failed", %error, "a connection broke");
+    }
+    drop(permit);
+}

@@ -1,0 +1,35 @@
+//! Events: one line each on standard error. Every event has a stable code in its field `event`.
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt;
+
+use crate::config::LogFormat;
+use crate::plan::Log;
+
+/// Starts writing events. Later calls do nothing.
+pub(crate) fn start(log: &Log, verbose: bool) {
+    let level = match verbose {
+        true => LevelFilter::DEBUG,
+        false => log.level.parse().unwrap_or(LevelFilter::INFO),
+    };
+    let lines = fmt()
+        .with_max_level(level)
+        .with_target(false)
+        .with_writer(std::io::stderr);
+    let set = match log.format {
+        LogFormat::Plain => {
+            tracing::subscriber::set_global_default(lines.with_ansi(false).finish())
+        }
+        LogFormat::Json => {
+            let lines = lines.json().flatten_event(true).with_current_span(false);
+            tracing::subscriber::set_global_default(lines.with_span_list(false).finish())
+        }
+    };
+    // Only a second call fails, and the first one's subscriber goes on.
+    let _ = set;
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string);
+        let what = panic.payload_as_str().unwrap_or("without words");
+        tracing::error!(event = "panic", place, what, "a panic: this is a bug");
+    }));
+}

@@ -1,0 +1,209 @@
+//! The configuration as meant: what it comes to on this host, with every `auto` decided and every bound split among the
+//! shards. Nothing is taken from the host here; what cannot work is refused before anything is.
+
+mod checks;
+mod resources;
+mod token;
+
+use std::net::SocketAddr;
+
+use base::Span;
+
+use crate::config::{Backend, Drain, Fault, Faults, LogFormat, Settings, Sheet, Source};
+use crate::host::Host;
+
+pub(crate) use resources::{Memory, ShardPlan};
+pub(crate) use token::Token;
+
+/// Everything that starting needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Addresses.
+    pub(crate) listen: Listen,
+    /// One entry a shard, by `ShardId`.
+    pub(crate) shards: Vec<ShardPlan>,
+    /// Why there are as many.
+    pub(crate) shards_reason: String,
+    /// A CPU without a shard, for the control thread.
+    pub(crate) spare_cpu: Option<usize>,
+    /// The pool and its parts.
+    pub(crate) memory: Memory,
+    /// The driver that is wanted.
+    pub(crate) backend: Backend,
+    /// How long a shard spins before it sleeps.
+    pub(crate) busy_poll: Span,
+    /// Client connections, all shards together.
+    pub(crate) clients: usize,
+    /// Why as many.
+    pub(crate) clients_reason: String,
+    /// Objects in the cache, all shards together.
+    pub(crate) capacity: u64,
+    /// How to end.
+    pub(crate) drain: Drain,
+    /// The bearer token of `/admin/*` beyond loopback.
+    pub(crate) token: Option<Token>,
+    /// Events.
+    pub(crate) log: Log,
+    /// Upstreams, by `UpstreamId`; their names are still to be looked up.
+    pub(crate) upstreams: Vec<UpstreamPlan>,
+    /// What the data plane is told; its upstreams' endpoints are filled in from `upstreams` when names are looked up.
+    pub(crate) proxy: proxy::Settings,
+    /// Names of routes, by `RouteId`.
+    pub(crate) route_names: Vec<String>,
+}
+
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub(crate) struct Listen {
+    pub(crate) data: Vec<SocketAddr>,
+    pub(crate) operator: Vec<SocketAddr>,
+    pub(crate) metrics: Vec<SocketAddr>,
+}
+
+/// How events are written.
+#[derive(Clone, Debug)]
+pub(crate) struct Log {
+    pub(crate) level: String,
+    pub(crate) format: LogFormat,
+}
+
+/// An upstream whose endpoints are still text.
+#[derive(Clone, Debug)]
+pub(crate) struct UpstreamPlan {
+    /// Its name.
+    pub(crate) name: String,
+    /// `host:port` each.
+    pub(crate) endpoints: Vec<String>,
+    /// Where they were said.
+    pub(crate) source: Source,
+}
+
+impl Plan {
+    /// What a configuration comes to on a host.
+    ///
+    /// # Errors
+    /// Everything in it that cannot work, with its place.
+    pub(crate) fn resolve(sheet: &Sheet, host: &Host) -> Result<Self, Faults> {
+        let settings = Settings::of(sheet)
+            .map_err(|error| Fault::new(&Source::Default, format!("the table of keys: {error}")))?;
+        let mut faults = Vec::new();
+        checks::listeners(&settings, sheet, &mut faults);
+        checks::names(&settings, sheet, &mut faults);
+        checks::routes(&settings, sheet, &mut faults);
+        checks::own_address(&settings, sheet, &mut faults);
+        let token = token::read(&settings.admin.token_file, sheet, &mut faults);
+        let resources = resources::resolve(&settings, sheet, host, &mut faults);
+        Faults::none_of(faults)?;
+        Ok(Self::put_together(settings, sheet, resources, token))
+    }
+
+    fn put_together(
+        settings: Settings,
+        sheet: &Sheet,
+        resources: resources::Resources,
+        token: Option<Token>,
+    ) -> Self {
+        let sources = sheet.of("upstream").map(|item| item.source_of("endpoints"));
+        let upstreams = settings.upstream.iter().zip(sources);
+        Self {
+            proxy: data_plane(&settings, &resources),
+            upstreams: upstreams
+                .map(|(upstream, source)| UpstreamPlan {
+                    name: upstream.name.clone(),
+                    endpoints: upstream.endpoints.clone(),
+                    source,
+                })
+                .collect(),
+            route_names: settings.route.iter().map(|r| r.name.clone()).collect(),
+            listen: Listen {
+                data: settings.listen.data,
+                operator: settings.listen.operator,
+                metrics: settings.listen.metrics,
+            },
+            shards: resources.shards,
+            shards_reason: resources.shards_reason,
+            spare_cpu: resources.spare_cpu,
+            memory: resources.memory,
+            backend: settings.io.backend,
+            busy_poll: settings.io.busy_poll,
+            clients: resources.clients,
+            clients_reason: resources.clients_reason,
+            capacity: settings.cache.capacity,
+            drain: settings.drain,
+            token,
+            log: Log {
+                level: settings.telemetry.log_level,
+                format: settings.telemetry.log_format,
+            },
+        }
+    }
+}
+
+/// What every shard's proxy is told. Bounds of the whole are split evenly, rounded up.
+fn data_plane(settings: &Settings, resources: &resources::Resources) -> proxy::Settings {
+    let shards = resources.shards.len().max(1);
+    let upstreams = settings.upstream.iter().map(|upstream| proxy::Upstream {
+        name: upstream.name.clone(),
+        endpoints: Vec::new(),
+        connect_timeout: upstream.connection_timeout,
+        first_byte_timeout: upstream.first_byte_timeout,
+        read_timeout: upstream.read_timeout,
+        pool_idle_timeout: upstream.idle_timeout,
+        max_lifetime: upstream.max_lifetime,
+        acquire_timeout: upstream.acquire_timeout,
+        connections_max: (upstream.max_connections / shards).max(1),
+    });
+    let mut data = proxy::Settings::new(routes(settings), upstreams.collect());
+    data.limits = limits(settings, resources.clients.div_ceil(shards));
+    data.health_path = settings.api_gateway.health_path.clone().into_bytes();
+    data.status_path = settings.api_gateway.status_path.clone().into_bytes();
+    data.default_host = settings
+        .listen
+        .data
+        .first()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+        .into_bytes();
+    data.front_objects = resources.front_objects;
+    data.object_bytes_max = settings.cache.max_object;
+    data
+}
+
+fn routes(settings: &Settings) -> Vec<proxy::Route> {
+    let routes = (0u16..).zip(&settings.route);
+    routes
+        .filter_map(|(id, route)| {
+            let mut upstreams = (0u16..).zip(&settings.upstream);
+            let (upstream, _) = upstreams.find(|(_, upstream)| upstream.name == route.upstream)?;
+            let host = Some(route.host.to_ascii_lowercase()).filter(|host| !host.is_empty());
+            Some(proxy::Route {
+                id: base::RouteId(id),
+                host: host.map(String::into_bytes),
+                prefix: route.path.clone().into_bytes(),
+                upstream: base::UpstreamId(upstream),
+                cache: route.cache,
+            })
+        })
+        .collect()
+}
+
+fn limits(settings: &Settings, clients_max: usize) -> proxy::Limits {
+    let limits = &settings.limits;
+    proxy::Limits {
+        head: http::HeadLimits {
+            head_bytes: limits.max_head,
+            target_bytes: limits.max_target,
+            fields: limits.max_fields,
+        },
+        header_timeout: limits.header_timeout,
+        idle_timeout: limits.idle_timeout,
+        body_bytes_max: limits.max_body.value(),
+        body_min_rate: limits.body_min_rate,
+        send_min_rate: limits.send_min_rate,
+        clients_max,
+        ..proxy::Limits::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;
