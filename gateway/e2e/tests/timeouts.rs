@@ -1,0 +1,164 @@
+//! Slow clients and slow origins: each wait has its end.
+
+use std::time::Duration;
+
+use e2e::{Backend, Broken, Ending, Gateway, Next, Origin, Setup, becomes, both_drivers, get, ok};
+
+fn gateway(origin: &Origin, backend: Backend, limits: &[(&'static str, &str)]) -> Gateway {
+    let setup = limits
+        .iter()
+        .fold(Setup::new(backend), |setup, (key, value)| {
+            setup.set("limits", key, *value)
+        });
+    setup.everything_to(origin.address(), "").start()
+}
+
+both_drivers!(
+    a_head_that_never_ends_is_408,
+    a_head_that_drips_is_not_given_more_time,
+    an_idle_connection_is_closed_without_a_word,
+    a_connection_that_never_asks_is_closed,
+    a_request_in_time_after_an_idle_while_is_answered,
+    an_origin_that_never_answers_is_504,
+    an_origin_that_stops_inside_a_body_breaks_the_answer_off,
+    a_body_that_stalls_is_408_or_closed,
+    a_reader_that_takes_nothing_is_let_go,
+);
+
+fn a_head_that_never_ends_is_408(backend: Backend) {
+    let origin = Origin::answering(ok("", "x"));
+    let gateway = gateway(&origin, backend, &[("header_timeout", "\"200ms\"")]);
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\nHost: te");
+    assert_eq!(client.response().status, 408);
+    client.expect_end();
+    assert_eq!(origin.count(), 0);
+}
+
+fn a_head_that_drips_is_not_given_more_time(backend: Backend) {
+    let origin = Origin::answering(ok("", "x"));
+    let gateway = gateway(&origin, backend, &[("header_timeout", "\"300ms\"")]);
+    let mut client = gateway.client();
+    client.send("GET / HTTP/1.1\r\n");
+    // A byte at each look: the gateway must end this, the client never does.
+    let closed = becomes(e2e::PATIENCE, || {
+        !client.send("X") || gateway.descriptors() == 0
+    });
+    assert!(closed, "a dripping head was waited for");
+    assert_eq!(origin.count(), 0);
+}
+
+fn an_idle_connection_is_closed_without_a_word(backend: Backend) {
+    let origin = Origin::answering(ok("", "x"));
+    let gateway = gateway(&origin, backend, &[("idle_timeout", "\"200ms\"")]);
+    let mut client = gateway.client();
+    client.ask(get("/a"));
+    client.expect_end();
+}
+
+fn a_connection_that_never_asks_is_closed(backend: Backend) {
+    let origin = Origin::answering(ok("", "x"));
+    let gateway = gateway(
+        &origin,
+        backend,
+        &[
+            ("idle_timeout", "\"200ms\""),
+            ("header_timeout", "\"200ms\""),
+        ],
+    );
+    let mut client = gateway.client();
+    let (bytes, ending) = client.until_end();
+    assert_eq!(ending, Ending::Closed, "{}", bytes.escape_ascii());
+}
+
+fn a_request_in_time_after_an_idle_while_is_answered(backend: Backend) {
+    let origin = Origin::answering(ok("", "x"));
+    let gateway = gateway(
+        &origin,
+        backend,
+        &[("header_timeout", "\"200ms\""), ("idle_timeout", "\"60s\"")],
+    );
+    let mut client = gateway.client();
+    client.ask(get("/a"));
+    // Longer than a head may take: the clock starts with its first byte.
+    becomes(Duration::from_millis(500), || false);
+    assert_eq!(client.ask(get("/b")).status, 200);
+}
+
+fn an_origin_that_never_answers_is_504(backend: Backend) {
+    let origin = Origin::start(|request, wire| {
+        if request.target == "/hang" {
+            while wire.some().is_some() {}
+            return Next::Close;
+        }
+        wire.send(ok("", "x"));
+        Next::Keep
+    });
+    let gateway = Setup::new(backend)
+        .everything_to(origin.address(), "first_byte_timeout = \"200ms\"")
+        .start();
+    let mut client = gateway.client();
+    let response = client.ask(get("/hang"));
+    assert_eq!(response.status, 504);
+    assert_eq!(client.ask(get("/next")).status, 200);
+}
+
+fn an_origin_that_stops_inside_a_body_breaks_the_answer_off(backend: Backend) {
+    let origin = Origin::start(|_, wire| {
+        wire.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\nCache-Control: max-age=60\r\n\r\nhalf");
+        while wire.some().is_some() {}
+        Next::Close
+    });
+    let gateway = Setup::new(backend)
+        .everything_to(origin.address(), "read_timeout = \"200ms\"")
+        .start();
+    let mut client = gateway.client();
+    client.send(get("/a"));
+    let outcome = client.try_response();
+    assert!(
+        matches!(outcome, Err(Broken::Truncated | Broken::Reset)),
+        "{outcome:?}"
+    );
+    assert!(
+        !gateway
+            .client()
+            .ask_quietly(get("/a"))
+            .is_ok_and(|again| again.is_hit())
+    );
+}
+
+fn a_body_that_stalls_is_408_or_closed(backend: Backend) {
+    let origin = Origin::start(|request, wire| {
+        wire.body(request);
+        Next::Close
+    });
+    let gateway = gateway(&origin, backend, &[("body_min_rate", "\"1MiB/s\"")]);
+    let mut client = gateway.client();
+    client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 100000\r\n\r\nbeginning");
+    match client.try_response() {
+        Ok(response) => assert_eq!(response.status, 408),
+        Err(broken) => assert!(
+            matches!(broken, Broken::Closed | Broken::Reset),
+            "{broken:?}"
+        ),
+    }
+}
+
+fn a_reader_that_takes_nothing_is_let_go(backend: Backend) {
+    let body = vec![b'x'; 30 << 20];
+    let origin = Origin::start(move |_, wire| {
+        if wire.send(ok("", &body)) {
+            Next::Keep
+        } else {
+            Next::Close
+        }
+    });
+    let gateway = gateway(&origin, backend, &[("send_min_rate", "\"10MiB/s\"")]);
+    let before = gateway.settled_descriptors();
+    let mut client = gateway.client();
+    client.send(get("/a"));
+    assert!(client.head().is_ok());
+    e2e::eventually("the connection is given up", || {
+        gateway.descriptors() <= before
+    });
+}
