@@ -5,15 +5,21 @@
 # make docs    writes the pages that come from the code
 #
 # Each target installs the Debian packages of the commands that it needs and that are not there; where they are there,
-# nothing is installed, and where there is no apt-get, what is missing is named.
+# nothing is installed, and where there is no apt-get, what is missing is named. hwloc alone is optional: where it cannot
+# be had, the gateway is built without it.
 
 SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-# command:packages (joined by commas)
+# command:packages (joined by commas); NAME.pc is a library, as pkg-config knows it
 TO_BUILD := cc:gcc,libc6-dev ld:binutils
+TO_PLACE := pkg-config:pkg-config hwloc.pc:libhwloc-dev libudev.pc:libudev-dev
 TO_TEST := $(TO_BUILD) curl:curl jq:jq wrk:wrk nginx:nginx-light h2load:nghttp2-client promtool:prometheus valgrind:valgrind
+
+# Asked by the recipe's shell, after what is missing has been installed.
+HAVE_HWLOC := pkg-config --exists "hwloc >= 2.8 hwloc < 3 libudev" 2>/dev/null
+WITH_HWLOC := $$($(HAVE_HWLOC) && echo --features ultragate/hwloc)
 
 # Daemons among these packages. Installing must not leave them running: prometheus would take our own port 9090.
 DAEMONS := nginx prometheus
@@ -26,29 +32,33 @@ help:
 
 run:
 	@$(call need,$(TO_BUILD))
+	@$(call want_hwloc)
 	@$(call need_rust)
-	$(CARGO) build --release --locked --package ultragate
+	$(CARGO) build --release --locked --package ultragate $(WITH_HWLOC)
 	@exec $(TARGET)/release/ultragate --demo
 
 build:
 	@$(call need,$(TO_BUILD))
+	@$(call want_hwloc)
 	@$(call need_rust)
-	$(CARGO) build --release --locked
+	$(CARGO) build --release --locked $(WITH_HWLOC)
 
 check:
 	@$(call need,$(TO_BUILD))
+	@$(call want_hwloc)
 	@$(call need_rust)
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --workspace --all-targets --locked $(WITH_HWLOC) -- -D warnings
 
 # The binaries come first: the end-to-end tests start them.
 test:
 	@$(call need,$(TO_TEST))
+	@$(call want_hwloc)
 	@$(call need_rust)
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
-	$(CARGO) build --workspace --bins --locked
-	$(CARGO) test --workspace --locked
+	$(CARGO) clippy --workspace --all-targets --locked $(WITH_HWLOC) -- -D warnings
+	$(CARGO) build --workspace --bins --locked $(WITH_HWLOC)
+	$(CARGO) test --workspace --locked $(WITH_HWLOC)
 
 docs:
 	@$(call need,$(TO_BUILD))
@@ -59,8 +69,9 @@ define need
 set -eu; \
 PATH="$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; \
 missing=; packages=; \
+there() { case "$$1" in *.pc) pkg-config --exists "$${1%.pc}" 2>/dev/null;; *) command -v "$$1" >/dev/null;; esac; }; \
 for pair in $(1); do \
-    command -v "$${pair%%:*}" >/dev/null || { missing="$$missing $${pair%%:*}"; packages="$$packages $${pair#*:}"; }; \
+    there "$${pair%%:*}" || { missing="$$missing $${pair%%:*}"; packages="$$packages $${pair#*:}"; }; \
 done; \
 packages=$${packages//,/ }; \
 if [ -z "$$missing" ]; then exit 0; fi; \
@@ -82,6 +93,11 @@ for daemon in $(DAEMONS); do \
         elif [ -x "/etc/init.d/$$daemon" ]; then $$sudo "/etc/init.d/$$daemon" stop; fi || true;; \
     esac; \
 done
+endef
+
+define want_hwloc
+($(call need,$(TO_PLACE))); \
+$(HAVE_HWLOC) || echo "building without hwloc (2.8 or later, with libudev): shards are placed by what sysfs shows" >&2
 endef
 
 define need_rust

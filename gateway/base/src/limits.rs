@@ -38,7 +38,7 @@ pub const EXTENT_BYTES_MIN: usize = 256;
 
 /// Default bytes of a request or response head (`[limits] max_head`); longer is 431 or 502.
 pub const HEAD_BYTES_DEFAULT: usize = 32 << 10;
-/// Fields of a head; more is 431 or 502. Each costs 12 bytes of a shard's parse table.
+/// Fields of a head; more is 431 or 502. Each costs 20 bytes of a shard's parse table.
 pub const FIELDS_MAX: usize = 128;
 /// Bytes of a request target; longer is 414. RFC 9112 §3 asks for 8,000 at least.
 pub const TARGET_BYTES_MAX: usize = 16 << 10;
