@@ -87,7 +87,10 @@ fn build() -> PathBuf {
         .env("RUSTFLAGS", "-C target-cpu=x86-64-v2")
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../.."))
         .status();
-    assert!(built.is_ok_and(|status| status.success()), "the example does not build");
+    assert!(
+        built.is_ok_and(|status| status.success()),
+        "the example does not build"
+    );
     target.join("release/examples/hit_cost")
 }
 
@@ -100,7 +103,9 @@ fn instructions(program: &Path, shape: &str, steps: u64) -> u64 {
         .expect("valgrind runs");
     let said = String::from_utf8_lossy(&out.stderr).into_owned();
     assert!(out.status.success(), "{said}");
-    let line = said.lines().find_map(|line| line.split_once("Collected : "));
+    let line = said
+        .lines()
+        .find_map(|line| line.split_once("Collected : "));
     line.and_then(|(_, count)| count.trim().parse().ok())
         .unwrap_or_else(|| panic!("no count in {said}"))
 }

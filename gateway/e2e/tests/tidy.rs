@@ -43,7 +43,11 @@ fn faults(file: &Path) -> Vec<String> {
             continue;
         };
         if length > FUNCTION_LINES_MAX {
-            faults.push(format!("{}:{}: a function of {length} lines", file.display(), start + 1));
+            faults.push(format!(
+                "{}:{}: a function of {length} lines",
+                file.display(),
+                start + 1
+            ));
         }
     }
     faults
@@ -56,7 +60,8 @@ fn function(line: &str, rest: &[&str]) -> Option<usize> {
     let named = code.split("fn ").next()?;
     let is_function = code.contains("fn ")
         && named.split_whitespace().all(|word| {
-            word.starts_with("pub") || matches!(word, "const" | "unsafe" | "async" | "extern" | "\"C\"")
+            word.starts_with("pub")
+                || matches!(word, "const" | "unsafe" | "async" | "extern" | "\"C\"")
         });
     if !is_function {
         return None;
