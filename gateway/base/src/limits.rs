@@ -20,6 +20,9 @@ pub const STREAM_BUFFERS_MAX: usize = 4;
 /// Free large receive buffers below which streamed bytes are copied to the heap (within the same window), so that slow
 /// readers cannot take the pool from everybody else.
 pub const LARGE_BUFFERS_LOW: usize = 16;
+/// Free small receive buffers below which bytes that wait for their turn are copied to the heap, so that clients who send
+/// ahead cannot take the pool from everybody else. A quarter of the smallest pool.
+pub const SMALL_BUFFERS_LOW: usize = 64;
 /// Received buffers that may still arrive after a pause (one burst of a multishot receive).
 pub const PAUSE_BUFFERS_MAX: usize = 32;
 

@@ -106,7 +106,9 @@ pub(crate) fn hit_prefix<M: Memory>(object: &Object<M>) -> Vec<u8> {
     status_line(&mut out, object.head.status, b"");
     out.put(&object.head.fields);
     out.put(b"Via: 1.1 ultragate\r\n");
-    if let Some(length) = object.body.length() {
+    if let Some(length) = object.body.length()
+        && says_length(object.head.status)
+    {
         length_field(&mut out, length);
     }
     out.put(b"Cache-Status: ultragate; hit; ttl=");
@@ -148,10 +150,18 @@ pub(crate) fn stored_head<M: Memory>(
     out.put(b"Via: 1.1 ultragate\r\nAge: ");
     out.put(Decimal::new(age).bytes());
     out.put(b"\r\n");
-    let framing = framing_fields(out, length, asked);
+    let framing = match says_length(object.head.status) {
+        true => framing_fields(out, length, asked),
+        false => Framing::Length,
+    };
     ours(out, told, request_id);
     end(out, asked, framing);
     framing
+}
+
+/// Whether an answer of this status may tell a length (RFC 9110 §8.6).
+pub(crate) fn says_length(status: u16) -> bool {
+    status != 204
 }
 
 /// The head of an origin's answer passed on.

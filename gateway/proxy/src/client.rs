@@ -45,6 +45,8 @@ pub(crate) struct Client<D: Driver> {
     pub(crate) last: bool,
     /// Unread bytes may come: end our direction, discard, then close (RFC 9112 §9.6).
     pub(crate) linger: bool,
+    /// It came beyond the bound: it stays for its refusal and takes nobody's place.
+    pub(crate) refused: bool,
     /// Listed for the end of the turn.
     pub(crate) dirty: bool,
     /// Borrowed from the proxy while there is work.
@@ -150,6 +152,7 @@ impl<D: Driver> Client<D> {
             ended: false,
             last: false,
             linger: false,
+            refused: false,
             dirty: false,
             work: None,
         }
@@ -286,11 +289,24 @@ impl<D: Driver> Input<D> {
         self.queue.push_back((bytes, 0));
     }
 
+    /// Copies what waits here out of the driver's buffers.
+    pub(crate) fn release_buffers(&mut self) {
+        for (bytes, at) in &mut self.queue {
+            if let Bytes::Buffer(buffer) = bytes {
+                *bytes = Bytes::Copied(buffer.get(*at..).unwrap_or_default().to_vec());
+                *at = 0;
+            }
+        }
+    }
+
     /// The next bytes and where in them to begin. Behind the beginning of a head nothing is worth reading until a line
     /// ends or `head_bytes` are there: a head that comes byte by byte is not read anew for each.
     pub(crate) fn pop(&mut self, head_bytes: usize) -> Option<(Bytes<D>, usize)> {
         if self.partial {
-            let line_ended = self.join_front();
+            let mut line_ended = false;
+            while !line_ended && self.queue.len() > 1 {
+                line_ended = self.join_front();
+            }
             let (front, _) = self.queue.front()?;
             if !line_ended && front.len() < head_bytes {
                 return None;
@@ -391,6 +407,24 @@ impl<D: Driver> Output<D> {
     pub(crate) fn push(&mut self, part: Part<D>) {
         self.bytes += part.bytes().len();
         self.parts.push(part);
+    }
+
+    /// Puts a head (rare: not of a hit) behind what is there, in one part with the head before it.
+    pub(crate) fn push_head(&mut self, head: Vec<u8>) {
+        self.bytes += head.len();
+        let whole = match self.parts.pop() {
+            Some(Part::Heap(before)) => {
+                let mut whole = before.into_vec();
+                whole.extend_from_slice(&head);
+                whole
+            }
+            Some(other) => {
+                self.parts.push(other);
+                head
+            }
+            None => head,
+        };
+        self.parts.push(Part::Heap(whole.into_boxed_slice()));
     }
 
     /// Hands everything to the driver.

@@ -38,6 +38,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         if work.input.is_partial() && client.patience == Patience::Send {
             return self.set_patience(socket, Patience::Head, now + head);
         }
+        if work.is_over() && self.draining {
+            return self.close_client(io, socket, Closing::Orderly);
+        }
         if work.is_over() {
             let work = client.work.take();
             self.give_back(work);
@@ -79,7 +82,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             .as_ref()
             .is_some_and(|exchange| exchange.takes_input())
         {
-            return self.upload_ended(io, socket);
+            self.upload(io, socket);
         }
         self.touch(socket);
     }
@@ -89,31 +92,44 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         self.close_client(io, socket, Closing::Orderly);
     }
 
-    /// Ends a connection in the middle of an answer, visibly.
+    /// Ends a connection in the middle of an answer that cannot be made whole, visibly. It counts with the status it had.
     pub(crate) fn cut(&mut self, io: &mut D, socket: SocketId) {
+        let status = self.exchange(socket).map(|exchange| exchange.status);
+        self.cells.cut_answers.add(1);
+        let status = status.filter(|status| *status != 0).unwrap_or(GIVEN_UP);
+        self.close_counted(io, socket, Closing::Reset, status);
+    }
+
+    /// Ends a connection in the middle of an answer that its client does not take.
+    pub(crate) fn cut_idler(&mut self, io: &mut D, socket: SocketId) {
         self.cells.cut_answers.add(1);
         self.close_client(io, socket, Closing::Reset);
     }
 
     /// Ends a connection now. What was under way for it alone ends too; what others follow, or the store wants, goes on.
     pub(crate) fn close_client(&mut self, io: &mut D, socket: SocketId, how: Closing) {
+        self.close_counted(io, socket, how, GIVEN_UP);
+    }
+
+    fn close_counted(&mut self, io: &mut D, socket: SocketId, how: Closing, status: u16) {
         io.close(socket, how);
         let Some(mut client) = self.clients.remove(socket) else {
             return;
         };
         self.cells.clients.add(-1);
+        self.refused -= usize::from(client.refused);
         if let Some(work) = client.work.as_mut() {
             for record in work.records.drain(..) {
-                self.count_given_up(&given_up(record));
+                self.count_unsent(&given_up(record));
             }
             if let Some(exchange) = work.exchange.take() {
                 let record = Record {
                     asked: exchange.asked,
-                    status: GIVEN_UP,
+                    status,
                     cache: exchange.cache,
                     count: 1,
                 };
-                self.count_given_up(&record);
+                self.count_unsent(&record);
                 self.leave(io, socket, &exchange.answer);
             }
         }
@@ -182,12 +198,18 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
     }
 
-    /// Lets a client's deadline be looked at when it comes.
+    /// Lets a client's deadline be looked at when it comes. While a message is with the driver the client is given time for
+    /// taking it and for nothing else: whatever else it does, it must not stay by not reading. What it is given time for
+    /// afterwards is decided when the message is taken.
     pub(crate) fn set_patience(&mut self, socket: SocketId, patience: Patience, deadline: Moment) {
         let wheel = &mut self.wheel;
         let Some(client) = self.clients.at(socket) else {
             return;
         };
+        let sending = client.work.as_ref().is_some_and(|work| work.sending);
+        if sending && patience != Patience::Send {
+            return;
+        }
         client.patience = patience;
         client.deadline = deadline;
         if Wheel::is_late(client.scheduled, deadline) {

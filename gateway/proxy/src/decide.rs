@@ -3,9 +3,11 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use base::{Driver, Moment, SocketId, Stamp, UpstreamId};
+use base::{Driver, Memory, Moment, SocketId, Stamp, UpstreamId, Wall, limits};
 use cache::policy::RequestFacts;
-use cache::{Joined, Key, KeyHash, KeyView, Leader, NodeStore, Object, Resident};
+use cache::{
+    FlightId, FlightState, Joined, Key, KeyHash, KeyView, Leader, NodeStore, Object, Resident,
+};
 use http::{BodyLength, Method, Name, Request, Target};
 use telemetry::{CacheLabel, LockSite, MethodLabel, RouteLabel};
 
@@ -209,13 +211,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return self.answer_local(io, question, 413, "request body too long");
         }
         let joined = match &forward.key {
-            Some(key) if forward.shared => Some(self.flights.join(key, self.shard)),
+            Some(key) if forward.shared => Some(self.join(io, key)),
             _ => None,
         };
         let joined = match joined {
-            // Who insists on the origin's word does not wait for an answer that was asked for earlier.
-            Some(Joined::Follow(_)) if forward.facts.no_cache => None,
-            Some(Joined::Lead(leader)) if !forward.facts.no_cache => {
+            Some(Joined::Follow(flight)) if self.is_crowded(flight.id()) => None,
+            Some(Joined::Lead(leader)) => {
                 if let Some(resident) = self.landed_meanwhile(io, &leader, &forward) {
                     return self.serve_hit(
                         io,
@@ -258,6 +259,24 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             }
         }
         Flow::Wait
+    }
+
+    /// Joins the flight of a key. One whose answer went stale while it came is of no use to who asks now, nor to the store:
+    /// it is left to those it has, and the next is begun.
+    fn join(&self, io: &D, key: &Key) -> Joined<D::Memory> {
+        match self.flights.join(key, self.shard) {
+            Joined::Follow(flight) if is_stale(&flight.look(self.shard), io.now().wall) => {
+                self.flights.outdate(key);
+                self.flights.join(key, self.shard)
+            }
+            joined => joined,
+        }
+    }
+
+    /// No more wait for this flight on this shard than [`FLIGHT_WAITERS_MAX`](limits::FLIGHT_WAITERS_MAX).
+    fn is_crowded(&self, flight: FlightId) -> bool {
+        let followers = self.followers.get(&flight);
+        followers.is_some_and(|followers| followers.clients.len() >= limits::FLIGHT_WAITERS_MAX)
     }
 
     /// The flight before this one may have landed between the look into the index and the join.
@@ -308,9 +327,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         {
             work.exchange = Some(exchange);
             work.body_received = 0;
+            work.body_since = Moment(0);
         }
         if has_body {
-            self.expect_body(io, socket);
+            self.await_body(io, socket);
         } else {
             self.set_patience(socket, Patience::Answer, Moment(u64::MAX));
         }
@@ -338,7 +358,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 }
             }
         }
-        self.dispatch(io, ticket);
+        self.enqueue(io, ticket);
     }
 
     /// Has a client wait for the flight its exchange names.
@@ -415,10 +435,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// An answer that does not read the request's body: where there is one, the connection ends.
     fn answer_unread(&mut self, io: &mut D, question: &Question<'_>, own: &Own<'_>) -> Flow {
         let mut asked = question.asked;
-        if has_body(question.request.body) {
-            asked.keep_alive = false;
+        let unread = has_body(question.request.body);
+        asked.keep_alive &= !unread;
+        let flow = self.answer_own(io, question.socket, asked, question.id, own);
+        if unread && flow == Flow::Next {
+            self.answered_unread(question.socket);
         }
-        self.answer_own(io, question.socket, asked, question.id, own)
+        flow
     }
 
     fn is_too_long(&self, request: &Request<'_>) -> bool {
@@ -440,6 +463,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         *own = hex(mix(self.id_seed ^ self.id_count));
         own
     }
+}
+
+fn is_stale<M: Memory>(state: &FlightState<M>, now: Wall) -> bool {
+    matches!(state, FlightState::Streaming(object) if !object.lifetime.is_fresh(now))
 }
 
 /// Whether body bytes (or the framing of none) follow the head.

@@ -99,6 +99,8 @@ pub(crate) struct Conn<D: Driver> {
     pub(crate) sending: bool,
     /// Our direction ends after what is to be sent (a tunnel whose client ended its own).
     pub(crate) ending: bool,
+    /// It has ended.
+    pub(crate) shut: bool,
     /// The kernel has taken the head of the request it carries now.
     pub(crate) asked: bool,
     /// It idles in the pool.

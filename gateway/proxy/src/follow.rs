@@ -4,11 +4,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use base::{Driver, SocketId};
-use cache::{BodyState, FlightId, FlightState, Joined, NodeStore, Object, Resident};
+use cache::{BodyState, Flight, FlightId, FlightState, Joined, NodeStore, Object, Resident};
 use telemetry::CacheLabel;
 
 use crate::answer::Told;
 use crate::client::{Answer, Exchange};
+use crate::fetch::Order;
 use crate::{Followers, Proxy};
 
 impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
@@ -37,6 +38,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             FlightState::Abandoned => {
                 for socket in followers.clients {
                     self.rejoin(io, socket, id);
+                    self.orphan(io, socket, id);
                 }
             }
         }
@@ -74,18 +76,37 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
     }
 
+    /// Begins to serve one client that waits, before the others hear of the flight.
+    pub(crate) fn begin_serving(
+        &mut self,
+        io: &mut D,
+        socket: SocketId,
+        flight: Arc<Flight<D::Memory>>,
+        object: Arc<Object<D::Memory>>,
+    ) {
+        if self.follows(socket, flight.id()) {
+            let told = self.told(socket);
+            self.serve_object(io, socket, Resident::new(object), told, Some(flight));
+        }
+    }
+
     /// The answer was its leader's alone: a follower fetches for itself, and does not share.
     fn go_alone(&mut self, io: &mut D, socket: SocketId, id: FlightId) {
         if !self.follows(socket, id) {
             return;
         }
-        match self
-            .exchange(socket)
-            .and_then(|exchange| exchange.order.take())
-        {
+        match self.own_order(socket) {
             Some(order) => self.fetch(io, socket, order, None),
             None => self.fail_exchange(io, socket, 502, "the origin's answer broke off"),
         }
+    }
+
+    /// The order of a follower that fetches after all: it counts as a miss.
+    fn own_order(&mut self, socket: SocketId) -> Option<Box<Order>> {
+        let exchange = self.exchange(socket)?;
+        let order = exchange.order.take()?;
+        exchange.cache = CacheLabel::Miss;
+        Some(order)
     }
 
     /// The leader went away: somebody leads anew.
@@ -113,7 +134,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                     return;
                 };
                 exchange.answer = Answer::Following(Arc::clone(leader.flight()), key);
-                let order = exchange.order.take();
+                let order = self.own_order(socket);
                 self.follow(socket);
                 match order {
                     Some(order) => self.fetch(io, socket, order, Some(leader)),
@@ -121,6 +142,21 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                     None => self.fail_exchange(io, socket, 502, "the fetch was abandoned"),
                 }
             }
+        }
+    }
+
+    /// The leader went away and nobody writes on: who is being served from what it left is cut.
+    fn orphan(&mut self, io: &mut D, socket: SocketId, id: FlightId) {
+        if !self.is_served_by(socket, id) {
+            return;
+        }
+        match self.exchange(socket).map(|exchange| &exchange.answer) {
+            Some(Answer::Serving(serving))
+                if serving.resident.object.body.state() == BodyState::Complete =>
+            {
+                self.touch(socket);
+            }
+            _ => self.cut(io, socket),
         }
     }
 

@@ -116,6 +116,8 @@ pub struct Proxy<D: Driver, S> {
     hasher: KeyHasher,
     front: Front<D::Memory>,
     clients: Table<Client<D>>,
+    /// Of the clients those that are only being refused.
+    refused: usize,
     conns: Table<Box<Conn<D>>>,
     pools: Vec<Pool>,
     fetches: Arena<Box<Fetch<D>>>,
@@ -177,6 +179,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             flights: parts.flights,
             hasher: parts.hasher,
             clients: Table::new(),
+            refused: 0,
             conns: Table::new(),
             fetches: Arena::new(),
             followers: HashMap::new(),
@@ -271,8 +274,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             if self.moved.is_empty() && self.dirty.is_empty() {
                 break;
             }
-            while let Some(flight) = self.moved.pop() {
+            let mut moved = std::mem::take(&mut self.moved);
+            moved.sort_unstable();
+            moved.dedup();
+            for flight in moved.drain(..) {
                 self.flight_moved(io, flight);
+            }
+            if self.moved.is_empty() {
+                self.moved = moved;
             }
             let mut dirty = std::mem::take(&mut self.dirty);
             for socket in dirty.drain(..) {

@@ -21,8 +21,19 @@ enum Refused {
 }
 
 impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
+    /// Finds a new fetch a connection, behind those that wait for one already.
+    pub(crate) fn enqueue(&mut self, io: &mut D, ticket: Ticket) {
+        let upstream = self.fetches.at(ticket).map(|fetch| fetch.order.upstream);
+        let pool = upstream.and_then(|id| self.pools.get(usize::from(id.0)));
+        if pool.is_some_and(|pool| !pool.waiting.is_empty()) {
+            self.wait_for_conn(io, ticket);
+        } else {
+            self.dispatch(io, ticket);
+        }
+    }
+
     /// Finds a fetch a connection, and sends its request there.
-    pub(crate) fn dispatch(&mut self, io: &mut D, ticket: Ticket) {
+    fn dispatch(&mut self, io: &mut D, ticket: Ticket) {
         match self.take_conn(io, ticket) {
             Ok(socket) => {
                 let connected = self.conns.at(socket).is_some_and(|conn| conn.connected);
@@ -156,6 +167,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             output: Output::new(),
             sending: false,
             ending: false,
+            shut: false,
             pooled: false,
             asked: false,
             born: io.now().moment,
@@ -217,10 +229,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     pub(crate) fn end_conn(&mut self, io: &mut D, socket: SocketId) {
         if let Some(conn) = self.conns.at(socket)
             && conn.ending
+            && !conn.shut
             && !conn.sending
             && conn.output.is_empty()
         {
-            conn.ending = false;
+            conn.shut = true;
             io.shutdown(socket);
         }
     }
@@ -329,7 +342,6 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         status: u16,
         reason: &'static str,
     ) {
-        self.cells.upstream_errors.add(1);
         self.drop_conn(io, ticket);
         let Some(fetch) = self.fetches.at(ticket) else {
             return;

@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use base::{Closing, Driver, Part, SocketId, limits};
+use base::{Closing, Driver, SocketId, limits};
 use cache::policy::{self, Lifetime};
 use cache::{BodyWriter, Head, Key, NodeStore, Object};
 use http::{
@@ -371,7 +371,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             .at(client)
             .and_then(|client| client.work.as_mut())
         {
-            work.output.push(Part::Heap(bytes.into_boxed_slice()));
+            work.output.push_head(bytes);
         }
         self.touch(client);
     }
@@ -379,8 +379,6 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
 
 /// The length a body would have: not on statuses that forbid saying so (RFC 9110 §8.6).
 fn declared(response: &Response<'_>) -> Option<u64> {
-    match response.status {
-        204 => None,
-        _ => response.content_length(),
-    }
+    let length = response.content_length();
+    length.filter(|_| answer::says_length(response.status))
 }

@@ -74,6 +74,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// stream; others that had begun are cut, for nobody keeps what they have yet to read.
     fn spill(&mut self, io: &mut D, ticket: Ticket, bytes: Bytes<D>, left: Vec<Range<usize>>) {
         self.cells.stream_uncached.add(1);
+        self.begin_own(io, ticket);
         let Some(fetch) = self.fetches.at(ticket) else {
             return;
         };
@@ -93,6 +94,20 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         serving.spill = Some(ticket);
         self.hold(io, ticket, bytes, &left);
+    }
+
+    /// Begins to serve the fetch's own client now if that was left to the end of the turn: once the object failed, it would
+    /// be told that there is no answer.
+    fn begin_own(&mut self, io: &mut D, ticket: Ticket) {
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return;
+        };
+        if let (Some(client), Some(leader), Some(filling)) =
+            (fetch.client, &fetch.leader, &fetch.filling)
+        {
+            let (flight, object) = (Arc::clone(leader.flight()), Arc::clone(&filling.object));
+            self.begin_serving(io, client, flight, object);
+        }
     }
 
     /// Keeps body bytes until the client takes them. One large piece stays in its buffer while buffers are plenty.

@@ -33,7 +33,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     pub(crate) fn accepted(&mut self, io: &mut D, socket: SocketId) {
         self.cells.accepted.add(1);
         self.cells.clients.add(1);
-        let over = self.clients.len() >= self.settings.limits.clients_max;
+        let served = self.clients.len() - self.refused;
+        let over = served >= self.settings.limits.clients_max;
         let deadline = io.now().moment + self.settings.limits.header_timeout;
         self.clients.insert(socket, Client::new(deadline));
         io.receive(socket, Room::Small);
@@ -169,13 +170,25 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(client) = self.clients.at(socket) else {
             return;
         };
-        let waiting = client.work.as_ref().map_or(0, |work| work.input.buffers());
+        let mut waiting = 0;
+        if let Some(work) = client.work.as_mut() {
+            waiting = work.input.buffers();
+            if waiting > 0 && io.buffers_free(Room::Small) < limits::SMALL_BUFFERS_LOW {
+                work.input.release_buffers();
+            }
+        }
         if client.receiving && waiting >= INPUT_BUFFERS_MAX && !client.last {
             client.receiving = false;
             io.pause(socket);
         } else if !client.receiving && !client.ended && (client.last || waiting <= 1) {
             client.receiving = true;
             io.receive(socket, Room::Small);
+            if self
+                .exchange(socket)
+                .is_some_and(|exchange| exchange.body.is_some())
+            {
+                self.await_body(io, socket);
+            }
         }
     }
 
@@ -204,6 +217,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let asked = Asked::unreadable(io.arrival());
         let works = &mut self.works;
         if let Some(client) = self.clients.at(socket) {
+            self.refused += 1;
+            client.refused = true;
             client.work = Some(works.pop().unwrap_or_else(|| Box::new(Work::new())));
         }
         self.answer_error(io, socket, asked, 503, "too many connections");

@@ -185,7 +185,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// After an answer that left bytes of the request unread.
-    fn answered_unread(&mut self, socket: SocketId) {
+    pub(crate) fn answered_unread(&mut self, socket: SocketId) {
         if let Some(client) = self.clients.at(socket) {
             client.last = true;
             client.linger = true;
@@ -349,7 +349,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         work.records_sending = 0;
         if let Some(exchange) = &work.exchange {
             if exchange.body.is_some() {
-                self.expect_body(io, socket);
+                self.await_body(io, socket);
             } else {
                 self.set_patience(socket, Patience::Answer, Moment(u64::MAX));
             }
@@ -404,8 +404,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         self.touch(socket);
     }
 
-    /// Counts a request that its client gave up (499).
-    pub(crate) fn count_given_up(&self, record: &Record) {
+    /// Counts a request whose answer did not get out whole.
+    pub(crate) fn count_unsent(&self, record: &Record) {
         count(&self.cells, record, self.reaped);
     }
 }

@@ -6,7 +6,7 @@ use base::{Closing, Driver, Moment, SocketId, Span};
 use cache::NodeStore;
 
 use crate::Proxy;
-use crate::client::{Asked, Patience};
+use crate::client::{Answer, Asked, Patience};
 use crate::fetch::Stage;
 use crate::wheel::Wheel;
 
@@ -46,7 +46,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             Patience::Idle | Patience::Linger => self.close_client(io, socket, Closing::Orderly),
             Patience::Send => {
                 self.cells.client_timeouts.add(1);
-                self.cut(io, socket);
+                self.cut_idler(io, socket);
             }
             Patience::Answer => {}
         }
@@ -68,8 +68,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         self.answer_error(io, socket, asked, 408, "request head took too long");
     }
 
-    /// A body that comes too slowly.
+    /// A body that comes too slowly. Once the answer has begun the client need not send any more of it.
     fn body_late(&mut self, io: &mut D, socket: SocketId) {
+        let unanswered = self
+            .exchange(socket)
+            .is_some_and(|exchange| matches!(exchange.answer, Answer::Fetching(_)));
+        if !unanswered {
+            return self.set_patience(socket, Patience::Answer, Moment(u64::MAX));
+        }
         let waits = self.clients.at(socket).is_some_and(|client| {
             client
                 .work

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::slice;
 
-use base::{Closing, Driver, SocketId, limits};
+use base::{Closing, Driver, Moment, Room, SocketId, Span, limits};
 use cache::NodeStore;
 use http::BodyLength;
 
@@ -31,7 +31,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             let whole = match &work.exchange {
                 Some(exchange) if matches!(exchange.answer, Answer::Tunnel(_)) => {
                     let all = at..bytes.len();
-                    self.pass_up(conn, bytes, slice::from_ref(&all), Framing::Length);
+                    self.pass_up(io, conn, bytes, slice::from_ref(&all), Framing::Length);
                     false
                 }
                 _ => self.body_up(io, client, ticket, conn, bytes, at),
@@ -40,6 +40,36 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             if whole {
                 break;
             }
+        }
+        self.end_upload(io, client);
+    }
+
+    /// Once everything is passed on that a client sent before it ended its direction, a tunnel's ends as well. A body that
+    /// is not whole then never will be; where the answer has begun all the same, the client still gets it.
+    fn end_upload(&mut self, io: &mut D, client: SocketId) {
+        let Some(state) = self.clients.at(client) else {
+            return;
+        };
+        let work = state.work.as_ref().filter(|work| work.input.is_empty());
+        let Some(exchange) = work.and_then(|work| work.exchange.as_ref()) else {
+            return;
+        };
+        if !state.ended {
+            return;
+        }
+        match exchange.answer {
+            Answer::Tunnel(ticket) => {
+                if let Some(socket) = self.fetches.at(ticket).and_then(|fetch| fetch.socket)
+                    && let Some(conn) = self.conns.at(socket)
+                {
+                    conn.ending = true;
+                    self.end_conn(io, socket);
+                }
+            }
+            Answer::Fetching(_) if exchange.body.is_some() => {
+                self.close_client(io, client, Closing::Orderly);
+            }
+            _ => {}
         }
     }
 
@@ -118,9 +148,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             _ => Framing::Length,
         };
         fetch.asked_whole |= taken.end.is_some();
-        self.pass_up(conn, bytes, &taken.pieces, framing);
+        self.pass_up(io, conn, bytes, &taken.pieces, framing);
         if taken.end.is_none() {
-            self.expect_body(io, client);
+            self.expect_body(client);
             return false;
         }
         if framing == Framing::Chunked
@@ -128,12 +158,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         {
             body::push_last_chunk(&mut conn.output, &trailers);
         }
-        self.set_patience(client, Patience::Answer, base::Moment(u64::MAX));
+        self.set_patience(client, Patience::Answer, Moment(u64::MAX));
         true
     }
 
     fn pass_up(
         &mut self,
+        io: &D,
         conn: SocketId,
         bytes: Bytes<D>,
         pieces: &[Range<usize>],
@@ -142,13 +173,29 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(conn) = self.conns.at(conn) else {
             return;
         };
-        let (bytes, range) = body::join(bytes, pieces, 1);
+        let scarce = io.buffers_free(Room::Small) < limits::SMALL_BUFFERS_LOW;
+        let keep = if scarce { usize::MAX } else { 1 };
+        let (bytes, range) = body::join(bytes, pieces, keep);
         body::push(&mut conn.output, bytes.part(range), framing);
     }
 
-    /// Gives a client the time its body may take at its least rate.
-    pub(crate) fn expect_body(&mut self, io: &D, client: SocketId) {
+    /// A client's turn to send its body begins or comes again: what the origin or we took does not count against it.
+    pub(crate) fn await_body(&mut self, io: &D, client: SocketId) {
         let now = io.now().moment;
+        let rate = self.settings.limits.body_min_rate;
+        if let Some(work) = self
+            .clients
+            .at(client)
+            .and_then(|client| client.work.as_mut())
+        {
+            let due = time_for(work.body_received, rate).0;
+            work.body_since = work.body_since.max(Moment(now.0.saturating_sub(due)));
+        }
+        self.expect_body(client);
+    }
+
+    /// Gives a client the time its body may take at its least rate.
+    fn expect_body(&mut self, client: SocketId) {
         let limits = self.settings.limits;
         let Some(work) = self
             .clients
@@ -157,32 +204,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         else {
             return;
         };
-        if work.body_received == 0 {
-            work.body_since = now;
-        }
         let span = limits.rate_grace.0 + time_for(work.body_received, limits.body_min_rate).0;
-        let deadline = work.body_since + base::Span(span);
+        let deadline = work.body_since + Span(span);
         self.set_patience(client, Patience::Body, deadline);
-    }
-
-    /// The client ended its direction inside what it was sending.
-    pub(crate) fn upload_ended(&mut self, io: &mut D, client: SocketId) {
-        self.upload(io, client);
-        let Some(exchange) = self.exchange(client) else {
-            return;
-        };
-        match exchange.answer {
-            Answer::Tunnel(ticket) => {
-                if let Some(socket) = self.fetches.at(ticket).and_then(|fetch| fetch.socket)
-                    && let Some(conn) = self.conns.at(socket)
-                {
-                    conn.ending = true;
-                    self.end_conn(io, socket);
-                }
-            }
-            _ if exchange.body.is_none() => self.touch(client),
-            _ => self.close_client(io, client, Closing::Orderly),
-        }
     }
 
     /// A request body that cannot be taken to its end: the origin's connection ends with it, for the request there
@@ -196,7 +220,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 self.abort(io, ticket);
                 self.fail_exchange(io, client, status, reason);
             }
-            _ => self.cut(io, client),
+            _ => self.cut_idler(io, client),
         }
     }
 }

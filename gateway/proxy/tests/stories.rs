@@ -447,3 +447,20 @@ fn what_was_asked_for_before_a_purge_is_not_stored_after_it() {
         "the old answer was stored: {asked}"
     );
 }
+
+#[test]
+fn a_stored_answer_does_not_repeat_the_id_of_the_request_that_fetched_it() {
+    let mut world = World::new();
+    let client = world.client();
+    world.arrives(client, GET);
+    let origin = world.origin();
+    world.arrives(
+        origin,
+        b"HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nX-Request-Id: first\r\nContent-Length: 5\r\n\r\nhello",
+    );
+    world.sent(client);
+    world.arrives(client, GET);
+    let hit = world.sent(client);
+    assert_eq!(hit.matches("X-Request-Id").count(), 1, "{hit}");
+    assert!(!hit.contains("first"), "{hit}");
+}

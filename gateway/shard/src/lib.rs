@@ -10,7 +10,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::{io, mem};
 
-use base::{Completion, Driver, ListenerId, Moment, ShardId};
+use base::{Completion, Driver, ListenerId, Moment, ShardId, UpstreamId};
 use cache::NodeStore;
 use proxy::{Mail, Parts, Proxy};
 use telemetry::ShardCells;
@@ -176,6 +176,15 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
         }
     }
 
+    fn empty_pools(&self) {
+        let ids = (0..=u16::MAX).map(UpstreamId);
+        for pool in ids.map_while(|id| self.cells.pool(id)) {
+            pool.active.set(0);
+            pool.idle.set(0);
+            pool.waiting.set(0);
+        }
+    }
+
     /// After a panic: nothing of the turn is trusted but the driver's own books.
     fn rebuild(&mut self) -> io::Result<()> {
         self.cells.restarts.add(1);
@@ -183,6 +192,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
         self.driver.quiesce()?;
         self.cells.clients.set(0);
         self.cells.upstreams.set(0);
+        self.empty_pools();
         // A new seed: request ids go on being unique.
         self.parts.seed = self.parts.seed.rotate_left(7) ^ self.cells.turns.read();
         let now = self.driver.now().moment;

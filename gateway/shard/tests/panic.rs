@@ -63,6 +63,9 @@ fn a_panic_costs_one_shards_connections<D: Driver<Memory = Slab>>(
             .collect::<Vec<_>>(),
         [1, 0]
     );
+    let pool = node.cells[0].pool(UpstreamId(0)).expect("a pool");
+    let gauges = [&pool.active, &pool.idle, &pool.waiting];
+    assert_eq!(gauges.map(|gauge| gauge.read()), [0; 3]);
     drop((again, other));
     node.end();
 }
@@ -110,7 +113,7 @@ impl Node {
                 memory: memory.shard(id).expect("a shard's memory"),
                 slab: slab.clone(),
             };
-            let cells = Arc::new(ShardCells::new(id, 1));
+            let cells = Arc::new(ShardCells::new(id, 1).with_pools(1));
             node.cells.push(Arc::clone(&cells));
             let parts = Shared {
                 id,

@@ -5,7 +5,7 @@ use http::{Name, Response, date};
 
 /// The field lines to store of an answer, `Name: value\r\n` each, names and values byte for byte and in order. Left out
 /// are hop-by-hop fields and what `Connection` lists (RFC 9111 §3.1, RFC 9110 §7.6.1), framing fields (the body's length
-/// is known anew with every answer), and `Age` (generated with every answer). An answer without `Date` gets that
+/// is known anew with every answer), and `Age` and `X-Request-Id` (of every answer's own). An answer without `Date` gets that
 /// of its arrival, `now` (RFC 9110 §6.6.1).
 #[must_use]
 pub fn head_fields(response: &Response<'_>, now: Wall) -> Vec<u8> {
@@ -39,6 +39,7 @@ fn is_left_out(name: Name) -> bool {
             | Name::Trailer
             | Name::TransferEncoding
             | Name::Upgrade
+            | Name::XRequestId
     )
 }
 

@@ -3,19 +3,19 @@
 
 #![allow(dead_code, unreachable_pub)] // each story uses its part
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use base::{
     Closing, Completion, Doorbell, Driver, DriverCounters, Fault, Full, ListenerId, Moment, Now,
     Part, Room, Scratch, ShardId, SocketId, Span, Stamp, UpstreamId, Wall, limits,
 };
 use cache::{Flights, HeapMemory, KeyHasher, Notify, StoreLimits, StripedStore};
-use proxy::{Pages, Parts, Proxy, Route, Settings, Upstream};
+use proxy::{Mail, Pages, Parts, Proxy, Route, Settings, Upstream};
 use telemetry::ShardCells;
 
 /// When every story begins.
@@ -37,6 +37,10 @@ pub struct Paper {
     scratch: Pool,
     /// What was sent is kept; off for counting.
     pub keep: bool,
+    /// Free receive buffers, as the driver tells them.
+    pub free: usize,
+    /// Received buffers that were not given back.
+    pub lent: Rc<Cell<usize>>,
 }
 
 /// A socket on paper.
@@ -55,6 +59,7 @@ type Pool = Rc<RefCell<Vec<Vec<u8>>>>;
 pub struct Received {
     bytes: Vec<u8>,
     pool: Pool,
+    lent: Rc<Cell<usize>>,
 }
 
 pub struct ScratchBuffer {
@@ -79,6 +84,7 @@ impl Deref for Received {
 
 impl Drop for Received {
     fn drop(&mut self) {
+        self.lent.set(self.lent.get() - 1);
         self.pool.borrow_mut().push(std::mem::take(&mut self.bytes));
     }
 }
@@ -122,6 +128,8 @@ impl Paper {
             received: Rc::default(),
             scratch: Rc::default(),
             keep: true,
+            free: 1024,
+            lent: Rc::default(),
         }
     }
 
@@ -138,9 +146,11 @@ impl Paper {
         let mut buffer = self.received.borrow_mut().pop().unwrap_or_default();
         buffer.clear();
         buffer.extend_from_slice(bytes);
+        self.lent.set(self.lent.get() + 1);
         Received {
             bytes: buffer,
             pool: Rc::clone(&self.received),
+            lent: Rc::clone(&self.lent),
         }
     }
 
@@ -192,7 +202,7 @@ impl Driver for Paper {
     }
 
     fn buffers_free(&self, _: Room) -> usize {
-        1024
+        self.free
     }
 
     fn accept(&mut self, _: ListenerId, _: bool) {}
@@ -232,7 +242,9 @@ impl Driver for Paper {
     }
 
     fn shutdown(&mut self, socket: SocketId) {
-        self.sockets[socket.index as usize].shut = true;
+        let state = &mut self.sockets[socket.index as usize];
+        assert!(!state.shut, "ended twice");
+        state.shut = true;
     }
 
     fn close(&mut self, socket: SocketId, how: Closing) {
@@ -263,10 +275,32 @@ impl Driver for Paper {
     }
 }
 
-struct NoNotice;
+/// The mailboxes of all shards in one.
+#[derive(Default)]
+struct Notices(Mutex<Vec<(ShardId, cache::FlightId)>>);
 
-impl Notify for NoNotice {
-    fn flight(&self, _: ShardId, _: cache::FlightId) {}
+impl Notices {
+    fn take(&self, shard: ShardId) -> Vec<cache::FlightId> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = all.extract_if(.., |(to, _)| *to == shard);
+        mine.map(|(_, flight)| flight).collect()
+    }
+}
+
+impl Notify for Notices {
+    fn flight(&self, shard: ShardId, flight: cache::FlightId) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push((shard, flight));
+    }
+}
+
+/// What the shards of one node share.
+struct Node {
+    settings: Arc<Settings>,
+    memory: HeapMemory,
+    store: Arc<Store>,
+    flights: Arc<Flights<HeapMemory>>,
+    notices: Arc<Notices>,
 }
 
 /// A proxy on the paper driver, with one route to one upstream of one endpoint.
@@ -275,15 +309,13 @@ pub struct World {
     pub proxy: Proxy<Paper, Store>,
     pub cells: Arc<ShardCells>,
     pub memory: HeapMemory,
+    shard: ShardId,
+    notices: Arc<Notices>,
     batch: Vec<Completion<Paper>>,
 }
 
-impl World {
-    pub fn new() -> Self {
-        Self::with(|_| {}, 64 << 20)
-    }
-
-    pub fn with(adjust: impl FnOnce(&mut Settings), memory_bytes: u64) -> Self {
+impl Node {
+    fn new(adjust: impl FnOnce(&mut Settings), memory_bytes: u64) -> Self {
         let route = Route {
             id: base::RouteId(0),
             host: None,
@@ -295,19 +327,30 @@ impl World {
         let mut settings = Settings::new(vec![route], vec![upstream]);
         settings.front_objects = 1024;
         adjust(&mut settings);
-        let cells = Arc::new(ShardCells::new(ShardId(0), 1));
-        let memory = HeapMemory::new(memory_bytes);
-        let io = Paper::new();
-        let parts = Parts {
-            shard: ShardId(0),
+        let notices = Arc::new(Notices::default());
+        Self {
             settings: Arc::new(settings),
-            cells: Arc::clone(&cells),
-            memory: memory.clone(),
+            memory: HeapMemory::new(memory_bytes),
             store: Arc::new(StripedStore::new(StoreLimits {
                 objects: 1000,
                 bytes: 64 << 20,
             })),
-            flights: Arc::new(Flights::new(Arc::new(NoNotice))),
+            flights: Arc::new(Flights::new(Arc::clone(&notices) as _)),
+            notices,
+        }
+    }
+
+    fn shard(&self, id: u16) -> World {
+        let shard = ShardId(id);
+        let cells = Arc::new(ShardCells::new(shard, 1).with_pools(1));
+        let io = Paper::new();
+        let parts = Parts {
+            shard,
+            settings: Arc::clone(&self.settings),
+            cells: Arc::clone(&cells),
+            memory: self.memory.clone(),
+            store: Arc::clone(&self.store),
+            flights: Arc::clone(&self.flights),
             hasher: KeyHasher::new([1, 2]),
             seed: 3,
             pages: Arc::new(Pages {
@@ -316,13 +359,31 @@ impl World {
                 summary: b"{}".to_vec(),
             }),
         };
-        Self {
+        World {
             proxy: Proxy::new(parts, io.now.moment),
             io,
             cells,
-            memory,
+            memory: self.memory.clone(),
+            shard,
+            notices: Arc::clone(&self.notices),
             batch: Vec::new(),
         }
+    }
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self::with(|_| {}, 64 << 20)
+    }
+
+    pub fn with(adjust: impl FnOnce(&mut Settings), memory_bytes: u64) -> Self {
+        Node::new(adjust, memory_bytes).shard(0)
+    }
+
+    /// Two shards of one node.
+    pub fn pair() -> (Self, Self) {
+        let node = Node::new(|_| {}, 64 << 20);
+        (node.shard(0), node.shard(1))
     }
 
     /// Turns until nothing moves by itself.
@@ -330,10 +391,14 @@ impl World {
         loop {
             let mut batch = std::mem::take(&mut self.batch);
             self.io.take(&mut batch);
-            let done = batch.is_empty();
+            let moved = self.notices.take(self.shard);
+            let done = batch.is_empty() && moved.is_empty();
             self.proxy.begin_turn(self.io.stamp());
             for completion in batch.drain(..) {
                 self.proxy.complete(&mut self.io, completion);
+            }
+            for flight in moved {
+                self.proxy.mail(Mail::Flight(flight));
             }
             self.batch = batch;
             self.proxy.end_turn(&mut self.io);
@@ -341,6 +406,11 @@ impl World {
                 return;
             }
         }
+    }
+
+    /// Something that completes in the same turn as the next.
+    pub fn meanwhile(&mut self, completion: Completion<Paper>) {
+        self.io.completions.push(completion);
     }
 
     pub fn complete(&mut self, completion: Completion<Paper>) {
