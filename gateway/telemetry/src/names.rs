@@ -170,6 +170,12 @@ families! {
         "Open connections to clients and to upstreams, idle ones included.";
     CONNECTIONS_ACCEPTED: Counter Count "connections_accepted_total" ["shard"]
         "Client connections accepted.";
+    ACCEPT_ERRORS: Counter Count "accept_errors_total" ["shard"]
+        "Accepts that failed for want of descriptors, memory or table slots; the connections wait in the kernel's queue.";
+    ANSWERS_CUT: Counter Count "answers_cut_total" ["shard"]
+        "Answers ended in the middle, visibly: the origin broke off, or the client did not take them.";
+    CLIENT_TIMEOUTS: Counter Count "client_timeouts_total" ["shard"]
+        "Clients that ran out of time: for a head, a body, or taking an answer.";
     CONNECTIONS_REFUSED: Counter Count "connections_refused_total" ["shard"]
         "Client connections answered 503 because the shard was at its bound.";
 

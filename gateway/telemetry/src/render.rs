@@ -93,6 +93,9 @@ impl Reader {
             .sample(["client"], clients)
             .sample(["upstream"], upstreams);
         self.by_shard(out, &names::CONNECTIONS_ACCEPTED, |cells| &cells.accepted);
+        self.by_shard(out, &names::ACCEPT_ERRORS, |cells| &cells.accept_errors);
+        self.by_shard(out, &names::ANSWERS_CUT, |cells| &cells.cut_answers);
+        self.by_shard(out, &names::CLIENT_TIMEOUTS, |cells| &cells.client_timeouts);
         self.by_shard(out, &names::CONNECTIONS_REFUSED, |cells| &cells.refused);
     }
 
