@@ -29,6 +29,14 @@ pub const PAUSE_BUFFERS_MAX: usize = 32;
 /// Completions handed out in one turn: bounds the time of a turn.
 pub const TURN_COMPLETIONS_MAX: usize = 256;
 
+/// Nanoseconds of one turn after which calls of the node-wide index that can wait are left to the next: with the longest
+/// call (an eviction of [`ROOM_EVICTIONS_MAX`] objects) on top, a turn stays below 100 us for the index's sake.
+pub const INDEX_TURN_NS_MAX: u64 = 50_000;
+/// Objects evicted by one call for room: half a microsecond each.
+pub const ROOM_EVICTIONS_MAX: usize = 32;
+/// Whole answers of one shard that wait to be put into the index; further ones are not kept.
+pub const LANDINGS_MAX: usize = 16_384;
+
 /// Nanoseconds a driver sleeps at most in one turn, whatever it was asked, so that a shard's heart beats.
 pub const SLEEP_NS_MAX: u64 = 1_000_000_000;
 /// The same while a connection was active in the last second: a stall longer than this cannot hide.

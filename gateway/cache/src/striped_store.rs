@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::Memory;
+use base::limits::ROOM_EVICTIONS_MAX;
 
 use crate::index::Index;
 use crate::store::Counts;
@@ -30,8 +31,6 @@ const STRIPES_MAX: u64 = 64;
 const STRIPE_OBJECTS_MIN: u64 = 1024;
 /// Objects evicted by one insertion: it outpaces one in, one out, and stays a matter of microseconds.
 const INSERT_EVICTIONS_MAX: usize = 8;
-/// Objects evicted by one call for room: half a microsecond each.
-const ROOM_EVICTIONS_MAX: usize = 64;
 
 impl<M: Memory> StripedStore<M> {
     /// An empty store; its tables are allocated now.

@@ -1,8 +1,13 @@
 //! Slow clients and slow origins: each wait has its end.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use e2e::{Backend, Broken, Ending, Gateway, Next, Origin, Setup, becomes, both_drivers, get, ok};
+use e2e::{
+    Backend, Broken, Client, Ending, Gate, Gateway, Next, Origin, Setup, Wire, becomes,
+    both_drivers, get, ok,
+};
 
 fn gateway(origin: &Origin, backend: Backend, limits: &[(&'static str, &str)]) -> Gateway {
     let setup = limits
@@ -23,6 +28,10 @@ both_drivers!(
     an_origin_that_stops_inside_a_body_breaks_the_answer_off,
     a_body_that_stalls_is_408_or_closed,
     a_reader_that_takes_nothing_is_let_go,
+    a_silent_tunnel_is_closed_on_both_sides,
+    bytes_of_the_client_alone_keep_a_tunnel,
+    bytes_of_the_origin_alone_keep_a_tunnel,
+    a_tunnel_whose_client_ended_waits_for_the_origin_as_for_an_answer,
 );
 
 fn a_head_that_never_ends_is_408(backend: Backend) {
@@ -161,4 +170,97 @@ fn a_reader_that_takes_nothing_is_let_go(backend: Backend) {
     e2e::eventually("the connection is given up", || {
         gateway.descriptors() <= before
     });
+}
+
+const UPGRADE: &str =
+    "GET /chat HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+const SWITCHING: &str =
+    "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+/// An origin that takes every upgrade and then acts as told; and how often the gateway has ended a tunnel since.
+fn tunnelling(act: fn(&mut Wire)) -> (Origin, Arc<AtomicUsize>) {
+    let ended = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&ended);
+    let origin = Origin::start(move |_, wire| {
+        wire.send(SWITCHING);
+        act(wire);
+        while wire.some().is_some() {}
+        counter.fetch_add(1, Ordering::SeqCst);
+        Next::Close
+    });
+    (origin, ended)
+}
+
+fn tunnel(gateway: &Gateway) -> Client {
+    let mut client = gateway.client();
+    client.send(UPGRADE);
+    assert_eq!(client.head().map(|head| head.status), Ok(101));
+    client
+}
+
+fn expect_ended(ended: &AtomicUsize) {
+    e2e::eventually("the origin sees the end", || {
+        ended.load(Ordering::SeqCst) == 1
+    });
+}
+
+fn a_silent_tunnel_is_closed_on_both_sides(backend: Backend) {
+    let (origin, ended) = tunnelling(|_| {});
+    let gateway = gateway(&origin, backend, &[("tunnel_idle_timeout", "\"300ms\"")]);
+    let before = gateway.settled_descriptors();
+    let mut client = tunnel(&gateway);
+    client.expect_end();
+    expect_ended(&ended);
+    e2e::eventually("both connections are given back", || {
+        gateway.descriptors() <= before
+    });
+}
+
+/// Longer than the tunnel may be silent, and far longer than a busy machine keeps a story from its next byte.
+const TUNNEL_IDLE: &str = "\"1s\"";
+const TALK: Duration = Duration::from_millis(2_500);
+
+fn bytes_of_the_client_alone_keep_a_tunnel(backend: Backend) {
+    let (origin, ended) = tunnelling(|_| {});
+    let gateway = gateway(&origin, backend, &[("tunnel_idle_timeout", TUNNEL_IDLE)]);
+    let mut client = tunnel(&gateway);
+    let cut = becomes(TALK, || {
+        !client.send("x") || ended.load(Ordering::SeqCst) > 0
+    });
+    assert!(!cut, "closed though bytes passed");
+    client.expect_end();
+    expect_ended(&ended);
+}
+
+fn bytes_of_the_origin_alone_keep_a_tunnel(backend: Backend) {
+    let (origin, ended) = tunnelling(|wire| {
+        becomes(TALK, || !wire.send("x"));
+        wire.send("all");
+    });
+    let gateway = gateway(&origin, backend, &[("tunnel_idle_timeout", TUNNEL_IDLE)]);
+    let mut client = tunnel(&gateway);
+    let (bytes, ending) = client.until_end();
+    assert!(bytes.ends_with(b"xall"), "closed though bytes passed");
+    assert_eq!(ending, Ending::Closed);
+    expect_ended(&ended);
+}
+
+fn a_tunnel_whose_client_ended_waits_for_the_origin_as_for_an_answer(backend: Backend) {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |_, wire| {
+        wire.send(SWITCHING);
+        while wire.some().is_some() {}
+        wire.send("late");
+        held.pass();
+        Next::Close
+    });
+    let gateway = Setup::new(backend)
+        .everything_to(origin.address(), "read_timeout = \"1s\"")
+        .start();
+    let mut client = tunnel(&gateway);
+    client.end_sending();
+    let (bytes, ending) = client.until_end();
+    gate.open();
+    assert_eq!((bytes.as_slice(), ending), (&b"late"[..], Ending::Reset));
 }

@@ -61,6 +61,7 @@ pub enum Name {
     XForwardedFor,
     XRequestId,
     Http2Settings,
+    Warning,
 }
 
 /// Where a field lies, as offsets from the head's first byte.
@@ -205,7 +206,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Every value of a known field, line by line.
-    pub fn all(&self, name: Name) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    pub fn all(&self, name: Name) -> impl Iterator<Item = &'a [u8]> + Clone + use<'a> {
         let head = self.head;
         self.fields
             .iter()
@@ -214,7 +215,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Every field: known name, name as written, value.
-    pub fn iter(&self) -> impl Iterator<Item = (Name, &'a [u8], &'a [u8])> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = (Name, &'a [u8], &'a [u8])> + Clone + use<'a> {
         let head = self.head;
         self.fields.iter().map(move |field| {
             (

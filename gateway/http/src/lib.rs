@@ -3,20 +3,30 @@
 //!
 //! One rule above all: whatever is accepted can be read in one way only. What is not is refused with its status.
 
+pub mod accept_encoding;
+pub mod accept_language;
 mod authority;
 pub mod body;
 pub mod cache_control;
+pub mod content_range;
 pub mod date;
+pub mod etag;
 pub mod field;
 mod framing;
 pub mod head;
 mod line;
 mod name;
+pub mod range;
 mod repair;
 mod request;
 mod response;
 mod scan;
+pub mod selecting;
+pub mod structured;
+pub mod targeted;
 mod trailer;
+pub mod vary;
+mod weight;
 pub mod write;
 
 pub use body::{BodyDecoder, BodyLength, Step};

@@ -3,7 +3,7 @@
 use crate::field::Name;
 
 /// Every known name with its spelling, in order of discriminants, [`Name::Other`] first.
-const SPELLINGS: [(Name, &str); 50] = [
+const SPELLINGS: [(Name, &str); 51] = [
     (Name::Other, ""),
     (Name::Accept, "accept"),
     (Name::AcceptEncoding, "accept-encoding"),
@@ -54,6 +54,7 @@ const SPELLINGS: [(Name, &str); 50] = [
     (Name::XForwardedFor, "x-forwarded-for"),
     (Name::XRequestId, "x-request-id"),
     (Name::Http2Settings, "http2-settings"),
+    (Name::Warning, "warning"),
 ];
 
 const _: () = {
@@ -140,6 +141,7 @@ fn candidates(length: usize, first: u8) -> &'static [Name] {
         (7, b'e') => &[Name::Expires],
         (7, b't') => &[Name::Trailer],
         (7, b'u') => &[Name::Upgrade],
+        (7, b'w') => &[Name::Warning],
         (8, b'i') => &[Name::IfMatch, Name::IfRange],
         (8, b'l') => &[Name::Location],
         (9, b'f') => &[Name::Forwarded],

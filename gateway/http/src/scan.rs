@@ -1,6 +1,8 @@
 //! Byte classes of RFC 9110 §5.5, §5.6 and scans over them. A scan gives the place of the first byte outside the class,
 //! or the end of the input.
 
+use core::cmp::Ordering;
+
 /// Letters and digits, and the bytes of `more`.
 const fn class(more: &[u8]) -> [bool; 256] {
     let mut members = [false; 256];
@@ -45,6 +47,18 @@ pub(crate) fn is_blank(byte: u8) -> bool {
 #[inline]
 pub(crate) fn token_end(bytes: &[u8], at: usize) -> usize {
     class_end(bytes, at, &TOKEN)
+}
+
+/// Whether `text` is a token, and nothing else.
+#[inline]
+pub(crate) fn is_whole_token(text: &[u8]) -> bool {
+    !text.is_empty() && token_end(text, 0) == text.len()
+}
+
+/// The order of texts without regard to case.
+pub(crate) fn compare_in_any_case(one: &[u8], other: &[u8]) -> Ordering {
+    let one = one.iter().map(u8::to_ascii_lowercase);
+    one.cmp(other.iter().map(u8::to_ascii_lowercase))
 }
 
 /// The first byte from `at` on that may not stand as itself in a registered name.
@@ -118,8 +132,21 @@ pub(crate) fn trim_end(text: &[u8]) -> &[u8] {
 
 /// The members of a comma-separated list, trimmed, empty ones included. Not for fields with quoted strings.
 #[inline]
-pub(crate) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     value.split(|&byte| byte == b',').map(trim)
+}
+
+/// `1*DIGIT`, saturating.
+#[inline]
+pub(crate) fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    Some(text.iter().fold(0u64, |number, &byte| {
+        number
+            .saturating_mul(10)
+            .saturating_add(u64::from(byte - b'0'))
+    }))
 }
 
 /// In steps of eight, which cost one check of the bounds.

@@ -1,7 +1,7 @@
 //! `Cache-Control`, directive by directive (RFC 9111 §5.2).
 
 use proptest::prelude::*;
-use ultragate_http::cache_control::CacheControl;
+use ultragate_http::cache_control::{CacheControl, Qualified, qualified_fields};
 
 fn read(line: &str) -> CacheControl {
     CacheControl::read([line.as_bytes()].into_iter())
@@ -21,7 +21,9 @@ fn every_directive_in_any_case() {
         min_fresh: Some(Ok(6)),
         no_store: true,
         no_cache: true,
+        no_cache_qualified: false,
         private: true,
+        private_qualified: false,
         public: true,
         must_revalidate: true,
         proxy_revalidate: true,
@@ -149,6 +151,69 @@ fn arguments_of_restricting_directives() {
     assert!(!read("public x").public);
     assert!(!read("must-understand; x").must_understand);
     assert_eq!(read("no-cache=\"max-age=5\"").max_age, None);
+}
+
+#[test]
+fn fields_that_no_cache_and_private_name() {
+    for (argument, fields) in [
+        ("=\"Set-Cookie\"", vec!["Set-Cookie"]),
+        ("=\"a, B ,,c\"", vec!["a", "B", "c"]),
+        ("=\" a\t\"", vec!["a"]),
+        ("=Set-Cookie", vec!["Set-Cookie"]),
+        ("", vec![]),
+        ("=", vec![]),
+        ("=\"\"", vec![]),
+        ("=\" , \"", vec![]),
+        ("=\"a b\"", vec![]),
+        ("=\"a, b c\"", vec![]),
+        ("=\"a\\b\"", vec![]),
+        ("=\"a\"b", vec![]),
+        ("=\"a\"\"b\"", vec![]),
+        ("='a'b'", vec!["'a'b'"]),
+        (" =\"a\"", vec![]),
+        ("= \"a\"", vec![]),
+        ("= a", vec![]),
+        ("=a b", vec![]),
+        ("=a\"b,c\"", vec![]),
+    ] {
+        for (directive, name) in [
+            (Qualified::NoCache, "No-Cache"),
+            (Qualified::Private, "PRIVATE"),
+        ] {
+            let line = format!("x, {name}{argument}, max-age=5");
+            let control = read(&line);
+            let (there, qualified) = match directive {
+                Qualified::NoCache => (control.no_cache, control.no_cache_qualified),
+                Qualified::Private => (control.private, control.private_qualified),
+            };
+            let named: Vec<_> = qualified_fields([line.as_bytes()].into_iter(), directive)
+                .map(|field| String::from_utf8_lossy(field).into_owned())
+                .collect();
+            assert!(there, "{line}");
+            assert_eq!(qualified, !fields.is_empty(), "{line}");
+            assert_eq!(named, fields, "{line}");
+            assert_eq!(control.max_age, Some(Ok(5)), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_directive_for_the_whole_answer_outweighs_one_for_fields() {
+    for line in [
+        "no-cache, no-cache=\"a\"",
+        "no-cache=\"a\", no-cache",
+        "no-cache=\"a\", no-cache, no-cache=\"b\"",
+        "no-cache=\"a\", no-cache=\"\"",
+    ] {
+        assert!(read(line).no_cache, "{line}");
+        assert!(!read(line).no_cache_qualified, "{line}");
+    }
+    let lines = ["no-cache=\"a\", private=\"x\"", "no-cache=\"b, c\""];
+    let lines = || lines.iter().map(|line| line.as_bytes());
+    let control = CacheControl::read(lines());
+    assert!(control.no_cache_qualified && control.private_qualified);
+    let fields: Vec<_> = qualified_fields(lines(), Qualified::NoCache).collect();
+    assert_eq!(fields, [b"a", b"b", b"c"]);
 }
 
 #[test]

@@ -473,7 +473,15 @@ impl<D: Driver> Exchange<D> {
 
     /// Bytes of the client belong to this exchange: its body, or a tunnel.
     pub(crate) fn takes_input(&self) -> bool {
-        self.body.is_some() || matches!(self.answer, Answer::Tunnel(_))
+        self.body.is_some() || self.tunnel().is_some()
+    }
+
+    /// The fetch whose connection is the other end of a tunnel.
+    pub(crate) fn tunnel(&self) -> Option<Ticket> {
+        match self.answer {
+            Answer::Tunnel(ticket) => Some(ticket),
+            _ => None,
+        }
     }
 }
 

@@ -111,7 +111,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         self.close_counted(io, socket, how, GIVEN_UP);
     }
 
-    fn close_counted(&mut self, io: &mut D, socket: SocketId, how: Closing, status: u16) {
+    pub(crate) fn close_counted(
+        &mut self,
+        io: &mut D,
+        socket: SocketId,
+        how: Closing,
+        status: u16,
+    ) {
         io.close(socket, how);
         let Some(mut client) = self.clients.remove(socket) else {
             return;

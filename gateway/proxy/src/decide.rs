@@ -6,10 +6,10 @@ use std::sync::Arc;
 use base::{Driver, Memory, Moment, SocketId, Stamp, UpstreamId, Wall, limits};
 use cache::policy::RequestFacts;
 use cache::{
-    FlightId, FlightState, Joined, Key, KeyHash, KeyView, Leader, NodeStore, Object, Resident,
+    FlightId, FlightState, Joined, Key, KeyHash, KeyView, Leader, NodeStore, Resident,
 };
 use http::{BodyLength, Method, Name, Request, Target};
-use telemetry::{CacheLabel, LockSite, MethodLabel, RouteLabel};
+use telemetry::{CacheLabel, MethodLabel, RouteLabel};
 
 use crate::answer::{Own, REQUEST_ID_MAX, error_body};
 use crate::client::{Answer, Asked, Exchange, Patience};
@@ -18,8 +18,6 @@ use crate::read::Flow;
 use crate::request::{self, Wish};
 use crate::{Followers, Proxy};
 
-/// Of so many looks into the index one is timed.
-const INDEX_SAMPLE: u64 = 16;
 /// Where the admin paths are, and how they come here.
 const ADMIN_ELSEWHERE: &str =
     "admin paths are on the operator port; [admin] on_data_port = true serves them here too";
@@ -47,6 +45,14 @@ struct Forward {
     detail: Option<&'static str>,
     /// Others may share the fetch, and its answer may be stored.
     shared: bool,
+}
+
+/// Why no stored answer was found.
+enum Unfound {
+    /// The word for `Cache-Status` `fwd`.
+    Because(&'static str),
+    /// The index was not asked: it had its share of this turn.
+    PutOff,
 }
 
 impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
@@ -144,7 +150,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                         question.id,
                     );
                 }
-                Err(miss) => why = miss,
+                Err(Unfound::PutOff) => return Flow::PutOff,
+                Err(Unfound::Because(miss)) => why = miss,
             }
         }
         if facts.only_if_cached {
@@ -161,48 +168,35 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         self.forward(io, question, forward)
     }
 
-    /// A fresh stored object, from the front or the index behind it; or why there is none.
+    /// A fresh stored object, from the front or the index behind it.
     fn find(
         &mut self,
         io: &D,
         hash: KeyHash,
         view: &KeyView<'_>,
-    ) -> Result<Rc<Resident<D::Memory>>, &'static str> {
+    ) -> Result<Rc<Resident<D::Memory>>, Unfound> {
         let now = io.now();
         if let Some(resident) = self.front.find(hash, view) {
             if !resident.object.lifetime.is_fresh(now.wall) {
-                return Err("stale");
+                return Err(Unfound::Because("stale"));
             }
+            let resident = Rc::clone(resident);
             if resident.due_touch(now.moment) {
-                self.store.touch(hash);
+                self.index_touch(io, hash);
             }
             self.cells.front_hits.add(1);
-            return Ok(Rc::clone(resident));
+            return Ok(resident);
         }
-        let object = self.ask_index(io, hash, view).ok_or("uri-miss")?;
+        if self.index_is_spent() {
+            return Err(Unfound::PutOff);
+        }
+        let object = self.index_get(io, hash, view);
+        let object = object.ok_or(Unfound::Because("uri-miss"))?;
         if !object.lifetime.is_fresh(now.wall) {
-            return Err("stale");
+            return Err(Unfound::Because("stale"));
         }
         self.cells.index_hits.add(1);
         Ok(self.front.admit(object))
-    }
-
-    /// The node-wide index; one look in [`INDEX_SAMPLE`] is timed.
-    fn ask_index(
-        &mut self,
-        io: &D,
-        hash: KeyHash,
-        view: &KeyView<'_>,
-    ) -> Option<Arc<Object<D::Memory>>> {
-        self.index_looks = self.index_looks.wrapping_add(1);
-        if !self.index_looks.is_multiple_of(INDEX_SAMPLE) {
-            return self.store.get(hash, view);
-        }
-        let before = io.stamp();
-        let object = self.store.get(hash, view);
-        let took = io.stamp() - before;
-        self.cells.lock(LockSite::Store, took, false, INDEX_SAMPLE);
-        object
     }
 
     /// Sets up the exchange of a request that is not answered at once, and the fetch it needs, if any.
@@ -287,7 +281,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         forward: &Forward,
     ) -> Option<Rc<Resident<D::Memory>>> {
         let key = forward.key.as_ref()?;
-        let object = self.store.get(leader.hash(), &key.view())?;
+        let object = self.index_get(io, leader.hash(), &key.view())?;
         if !object.lifetime.is_fresh(io.now().wall) {
             return None;
         }

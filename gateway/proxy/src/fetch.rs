@@ -97,6 +97,8 @@ pub(crate) struct Conn<D: Driver> {
     pub(crate) receiving: bool,
     pub(crate) output: Output<D>,
     pub(crate) sending: bool,
+    /// It carries a tunnel.
+    pub(crate) tunnel: bool,
     /// Our direction ends after what is to be sent (a tunnel whose client ended its own).
     pub(crate) ending: bool,
     /// It has ended.

@@ -15,6 +15,7 @@ mod closing;
 mod decide;
 mod fetch;
 mod follow;
+mod index_turn;
 mod origin;
 mod origin_answer;
 mod origin_body;
@@ -27,11 +28,11 @@ mod timeouts;
 mod upload;
 mod wheel;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use base::{Completion, Driver, Moment, ShardId, SocketId, Stamp};
+use base::{Completion, Driver, Moment, ShardId, SocketId, Span, Stamp};
 use cache::{Flight, FlightId, Flights, Front, KeyHasher, NodeStore, Resident};
 use http::FieldTable;
 use telemetry::ShardCells;
@@ -41,6 +42,7 @@ pub use settings::{Limits, Route, Settings, Upstream};
 use answer::DateCache;
 use client::{Client, Work};
 use fetch::{Conn, Fetch, Pool};
+use index_turn::Landing;
 use table::{Arena, Table, Ticket};
 use wheel::Wheel;
 
@@ -144,7 +146,11 @@ pub struct Proxy<D: Driver, S> {
     pages: Arc<Pages>,
     id_seed: u64,
     id_count: u64,
-    index_looks: u64,
+    /// What this turn's calls of the index took.
+    index_spent: Span,
+    /// Clients whose next request waits for the index's next turn.
+    put_off: Vec<SocketId>,
+    landings: VecDeque<Landing<D::Memory>>,
     reaped: Stamp,
     draining: bool,
 }
@@ -197,15 +203,18 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             pages: parts.pages,
             id_seed: parts.seed,
             id_count: 0,
-            index_looks: 0,
+            index_spent: Span(0),
+            put_off: Vec::new(),
+            landings: VecDeque::new(),
             reaped: Stamp(0),
             draining: false,
         }
     }
 
     /// Begins a turn: call once before its completions are handed in, with the stamp at which they were reaped.
-    pub fn begin_turn(&mut self, reaped: Stamp) {
+    pub fn begin_turn(&mut self, io: &mut D, reaped: Stamp) {
         self.reaped = reaped;
+        self.resume_put_off(io);
     }
 
     /// Takes one completion.
@@ -267,6 +276,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         if self.wheel.is_due(now.moment) {
             self.expire(io, now.moment);
         }
+        self.land_some(io);
         self.quench(io);
         // Each pass serves what the one before set in motion; a client's step is bounded by its window.
         loop {
@@ -298,11 +308,15 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         if dropped > 0 {
             self.cells.front_evictions.add(dropped as u64);
         }
+        self.close_index_turn();
     }
 
     /// When the loop must turn at the latest for a deadline's sake.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
+        if self.has_put_off() {
+            return Some(Moment(0));
+        }
         match (self.wheel.next(), self.waiting_deadline()) {
             (Some(wheel), Some(waiting)) => Some(wheel.min(waiting)),
             (wheel, waiting) => wheel.or(waiting),

@@ -166,6 +166,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             receiving: false,
             output: Output::new(),
             sending: false,
+            tunnel: false,
             ending: false,
             shut: false,
             pooled: false,
@@ -235,6 +236,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         {
             conn.shut = true;
             io.shutdown(socket);
+            self.expect_bytes(io, socket);
         }
     }
 
@@ -264,6 +266,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(fetch) = self.fetches.at(ticket) else {
             return;
         };
+        if fetch.stage == Stage::Tunnel {
+            return self.expect_bytes(io, socket);
+        }
         if fetch.stage != Stage::Head || self.conns.at(socket).is_none_or(|conn| conn.sending) {
             return;
         }
@@ -446,15 +451,27 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
     }
 
-    /// Gives the origin its time between bytes.
+    /// Gives the origin its time between bytes, and a tunnel its time without any. What is left of a tunnel once the client
+    /// ended its direction is an answer like others.
     pub(crate) fn expect_bytes(&mut self, io: &D, socket: SocketId) {
         let Some(conn) = self.conns.at(socket) else {
             return;
         };
-        if let Some(upstream) = self.settings.upstream(conn.upstream) {
-            let deadline = io.now().moment + upstream.read_timeout;
-            self.set_conn_deadline(socket, deadline);
-        }
+        let Some(upstream) = self.settings.upstream(conn.upstream) else {
+            return;
+        };
+        let (read, idle) = (
+            upstream.read_timeout,
+            self.settings.limits.tunnel_idle_timeout,
+        );
+        let span = match (conn.tunnel, conn.shut) {
+            (false, _) => Some(read),
+            (true, false) => idle,
+            (true, true) => Some(idle.map_or(read, |idle| idle.min(read))),
+        };
+        let now = io.now().moment;
+        let deadline = span.map_or(Moment(u64::MAX), |span| now + span);
+        self.set_conn_deadline(socket, deadline);
     }
 
     /// A fetch lets go of its connection, which goes back to the pool if it may carry another request.

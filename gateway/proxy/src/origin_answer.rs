@@ -16,6 +16,9 @@ use crate::client::{Answer, Bytes};
 use crate::fetch::{Filling, Stage, is_safe};
 use crate::table::Ticket;
 
+/// Room asked for where the length of a body is not known.
+const EXTENT_BYTES: u64 = limits::EXTENT_BYTES_MAX as u64;
+
 /// An object and the right to fill it.
 type Reserved<M> = (Object<M>, BodyWriter<M>);
 
@@ -172,7 +175,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         if let Some(socket) = fetch.socket {
             self.expect_bytes(io, socket);
         }
-        self.invalidate(ticket, response);
+        self.invalidate(io, ticket, response);
         let Some(fetch) = self.fetches.at(ticket) else {
             return;
         };
@@ -231,7 +234,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
 
     /// Reserves memory for an object, evicting once where there is none.
     fn reserve(
-        &self,
+        &mut self,
         io: &D,
         key: Key,
         response: &Response<'_>,
@@ -251,11 +254,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             length,
             max,
         );
-        object.or_else(|| {
-            self.store
-                .make_room(length.unwrap_or(limits::EXTENT_BYTES_MAX as u64));
-            Object::new(&self.memory, key, head, lifetime, length, max)
-        })
+        if object.is_some() || !self.index_make_room(io, length.unwrap_or(EXTENT_BYTES)) {
+            return object;
+        }
+        Object::new(&self.memory, key, head, lifetime, length, max)
     }
 
     /// The answer is for its client alone: those who waited for it fetch for themselves.
@@ -311,16 +313,16 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// A success of an unsafe method ends the use of what is stored for its target (RFC 9111 §4.4).
-    fn invalidate(&mut self, ticket: Ticket, response: &Response<'_>) {
+    fn invalidate(&mut self, io: &D, ticket: Ticket, response: &Response<'_>) {
         let Some(fetch) = self.fetches.at(ticket) else {
             return;
         };
         if is_safe(fetch.order.method) || !(200..400).contains(&response.status) {
             return;
         }
-        if let Some(key) = &fetch.order.key {
-            self.flights.outdate(key);
-            self.store.remove(key.hash(), &key.view());
+        if let Some(key) = fetch.order.key.clone() {
+            self.flights.outdate(&key);
+            self.index_remove(io, key.hash(), &key.view());
         }
     }
 
@@ -347,8 +349,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         fetch.stage = Stage::Tunnel;
         let (client, socket) = (fetch.client, fetch.socket);
-        if let Some(socket) = socket {
-            self.set_conn_deadline(socket, base::Moment(u64::MAX));
+        if let Some(conn) = socket.and_then(|socket| self.conns.at(socket)) {
+            conn.tunnel = true;
         }
         let Some(client) = client else {
             return;

@@ -5,12 +5,13 @@ use std::slice;
 use std::sync::Arc;
 
 use base::{Driver, Room, limits};
-use cache::{Leader, NodeStore, Object};
+use cache::NodeStore;
 
 use crate::Proxy;
 use crate::body;
 use crate::client::{Answer, Bytes};
 use crate::fetch::{Held, Stage};
+use crate::index_turn::Landing;
 use crate::table::Ticket;
 
 /// Pieces smaller than this are copied rather than holding a receive buffer.
@@ -160,31 +161,16 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             }
             return;
         };
-        if filling.writer.finish() {
-            self.keep(ticket, filling.object);
+        let whole = filling.writer.finish();
+        let leader = self.fetches.remove(ticket).and_then(|fetch| fetch.leader);
+        if let Some(leader) = &leader {
+            self.leading.remove(&leader.flight().id());
         }
-        if let Some(mut fetch) = self.fetches.remove(ticket)
-            && let Some(leader) = fetch.leader.take()
-        {
-            let flight = leader.flight().id();
-            self.leading.remove(&flight);
-            self.moved.push(flight);
-            leader.land();
-        }
-    }
-
-    /// Puts a whole object into the index, unless its key was purged while it came.
-    fn keep(&mut self, ticket: Ticket, object: Arc<Object<D::Memory>>) {
-        self.store.insert(Arc::clone(&object));
-        let leader = self
-            .fetches
-            .at(ticket)
-            .and_then(|fetch| fetch.leader.as_ref());
-        if leader.is_some_and(Leader::is_outdated) {
-            self.store.remove(object.key.hash(), &object.key.view());
-            object.retire();
+        if whole {
+            let object = filling.object;
+            self.land(Landing { object, leader });
         } else {
-            self.front.admit(object);
+            self.landed(leader);
         }
     }
 
@@ -199,10 +185,5 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             self.hold(io, ticket, bytes, slice::from_ref(&(at..end)));
         }
         self.restrain(io, ticket);
-        if let Some(fetch) = self.fetches.at(ticket)
-            && let Some(socket) = fetch.socket
-        {
-            self.set_conn_deadline(socket, base::Moment(u64::MAX));
-        }
     }
 }

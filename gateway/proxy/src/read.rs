@@ -18,6 +18,8 @@ pub(crate) enum Flow {
     Wait,
     /// No scratch buffer is left: the request was not taken and is to be decided again.
     Parched,
+    /// The index had its share of this turn: likewise, in the next.
+    PutOff,
 }
 
 /// Why reading stopped, and where in the bytes.
@@ -26,6 +28,7 @@ enum Stop {
     Partial(usize),
     Blocked(usize),
     Parched(usize),
+    PutOff(usize),
 }
 
 impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
@@ -104,8 +107,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             match parse_request(rest, &mut table, &self.settings.limits.head) {
                 Parsed::Whole(request) => {
                     let flow = self.decide(io, socket, &request, arrival);
-                    if flow == Flow::Parched {
-                        break Stop::Parched(at);
+                    match flow {
+                        Flow::Parched => break Stop::Parched(at),
+                        Flow::PutOff => break Stop::PutOff(at),
+                        Flow::Next | Flow::Wait => {}
                     }
                     at += request.length;
                     if flow == Flow::Wait || !self.may_read_on(socket) {
@@ -150,6 +155,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 work.input.put_back(bytes, at);
                 self.cells.scratch_starvation.add(1);
                 self.parched.push(socket);
+                false
+            }
+            Stop::PutOff(at) => {
+                work.input.put_back(bytes, at);
+                self.put_off(socket);
                 false
             }
         }

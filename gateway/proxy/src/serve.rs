@@ -348,10 +348,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         work.records_sending = 0;
         if let Some(exchange) = &work.exchange {
+            let tunnel = exchange.tunnel();
             if exchange.body.is_some() {
                 self.await_body(io, socket);
             } else {
                 self.set_patience(socket, Patience::Answer, Moment(u64::MAX));
+            }
+            if let Some(ticket) = tunnel {
+                self.tunnel_moved(io, ticket);
             }
         } else if work.output.is_empty() && work.input.is_empty() {
             return self.settle(io, socket);

@@ -35,6 +35,8 @@ pub struct Limits {
     pub header_timeout: Span,
     /// A connection without a request under way; then close.
     pub idle_timeout: Span,
+    /// A tunnel without a byte in either direction; then both sides are closed. `None`: no bound.
+    pub tunnel_idle_timeout: Option<Span>,
     /// Bytes of a request body; beyond: 413. `None`: no bound, bodies are streamed.
     pub body_bytes_max: Option<u64>,
     /// Bytes a second that a request body must bring on average after [`Limits::rate_grace`]; then 408.
@@ -95,6 +97,7 @@ impl Default for Limits {
             },
             header_timeout: Span::from_secs(10),
             idle_timeout: Span::from_secs(75),
+            tunnel_idle_timeout: Some(Span::from_secs(3600)),
             body_bytes_max: None,
             body_min_rate: 1 << 10,
             send_min_rate: 1 << 10,

@@ -8,6 +8,7 @@ use cache::NodeStore;
 use crate::Proxy;
 use crate::client::{Answer, Asked, Patience};
 use crate::fetch::Stage;
+use crate::table::Ticket;
 use crate::wheel::Wheel;
 
 impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
@@ -124,8 +125,37 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             }
             Some(Stage::Head) => self.fail(io, ticket, 504, "the origin did not answer in time"),
             Some(Stage::Body) => self.fail(io, ticket, 504, "the origin stopped inside its answer"),
-            Some(Stage::Tunnel | Stage::Done) | None => {}
+            Some(Stage::Tunnel) => self.tunnel_late(io, ticket, socket),
+            Some(Stage::Done) | None => {}
         }
+    }
+
+    /// The client of a tunnel took bytes.
+    pub(crate) fn tunnel_moved(&mut self, io: &D, ticket: Ticket) {
+        if let Some(socket) = self.fetches.at(ticket).and_then(|fetch| fetch.socket) {
+            self.expect_bytes(io, socket);
+        }
+    }
+
+    /// A tunnel in which nothing moved. Where somebody still waits for bytes it is cut, visibly.
+    fn tunnel_late(&mut self, io: &mut D, ticket: Ticket, socket: SocketId) {
+        let Some(client) = self.fetches.at(ticket).and_then(|fetch| fetch.client) else {
+            return self.abort(io, ticket);
+        };
+        let work = self.clients.at(client).and_then(|c| c.work.as_ref());
+        if work.is_some_and(|work| work.sending) {
+            // The client has its own time for taking what it is sent.
+            return self.set_conn_deadline(socket, Moment(u64::MAX));
+        }
+        let awaited = self
+            .conns
+            .at(socket)
+            .is_some_and(|conn| conn.shut || conn.sending || !conn.output.is_empty());
+        if awaited {
+            return self.fail(io, ticket, 504, "the origin stopped inside the tunnel");
+        }
+        self.cells.client_timeouts.add(1);
+        self.close_counted(io, client, Closing::Orderly, 101);
     }
 
     pub(crate) fn set_conn_deadline(&mut self, socket: SocketId, deadline: Moment) {

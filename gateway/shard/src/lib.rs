@@ -101,7 +101,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
         let until = self.proxy.next_deadline();
         self.driver.turn(self.until(until), &mut self.completions)?;
         let begun = self.driver.stamp();
-        self.proxy.begin_turn(begun);
+        self.proxy.begin_turn(&mut self.driver, begun);
         let mut accepted = false;
         let busy = !self.completions.is_empty();
         self.cells

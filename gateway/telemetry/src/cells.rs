@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use base::{RouteId, ShardId, Span, UpstreamId};
 
 use crate::Histogram;
-use crate::duration::Durations;
+use crate::duration::{Durations, Row};
 use crate::series::{Key, RequestSeries};
 
 /// A count that only grows. One writer.
@@ -223,7 +223,7 @@ pub struct ShardCells {
     pub accept_errors: Counter,
     /// Answers cut off in the middle, visibly: the origin broke off, or the client did not take them.
     pub cut_answers: Counter,
-    /// Clients that ran out of time (head, body or taking an answer).
+    /// Clients that ran out of time (head, body, taking an answer, or in a silent tunnel).
     pub client_timeouts: Counter,
     /// Completions the last turn handed out (`queue_depth{queue="ready"}`); not exported until set.
     pub ready: Gauge,
@@ -231,6 +231,7 @@ pub struct ShardCells {
     pub mailbox: Gauge,
     pools: Box<[PoolCells]>,
     locks: Locks,
+    pub(crate) index_turns: Row,
     routes: usize,
     pub(crate) latency: Histogram,
     pub(crate) durations: Durations,
@@ -314,6 +315,7 @@ impl ShardCells {
             mailbox: Gauge::unset(),
             pools: Box::default(),
             locks: Locks::default(),
+            index_turns: Row::new(),
             routes,
             latency: Histogram::new(),
             durations: Durations::new(routes),
@@ -326,6 +328,12 @@ impl ShardCells {
     pub fn with_pools(mut self, upstreams: usize) -> Self {
         self.pools = (0..upstreams).map(|_| PoolCells::default()).collect();
         self
+    }
+
+    /// Records what one turn of the loop spent on the node-wide index. The owning shard only.
+    #[inline]
+    pub fn index_turn(&self, spent: Span) {
+        self.index_turns.record(spent);
     }
 
     /// Records a request in `http_requests_total` and the duration histograms. The owning shard only.

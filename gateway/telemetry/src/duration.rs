@@ -73,8 +73,10 @@ impl Buckets {
     }
 }
 
+/// One bucket histogram's cells. One writer.
+#[derive(Debug)]
 #[repr(align(64))]
-struct Row {
+pub(crate) struct Row {
     counts: [AtomicU64; BUCKETS],
     sum_ns: Counter,
 }
@@ -156,7 +158,7 @@ impl fmt::Debug for Durations {
 }
 
 impl Row {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             counts: std::array::from_fn(|_| AtomicU64::new(0)),
             sum_ns: Counter::default(),
@@ -164,14 +166,14 @@ impl Row {
     }
 
     #[inline]
-    fn record(&self, duration: Span) {
+    pub(crate) fn record(&self, duration: Span) {
         if let Some(count) = self.counts.get(bucket_of(duration.0)) {
             count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
         }
         self.sum_ns.add(duration.0);
     }
 
-    fn read(&self) -> Buckets {
+    pub(crate) fn read(&self) -> Buckets {
         Buckets {
             counts: std::array::from_fn(|at| self.counts.get(at).map_or(0, |c| c.load(Relaxed))),
             sum: Span(self.sum_ns.read()),

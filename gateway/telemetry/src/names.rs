@@ -175,7 +175,7 @@ families! {
     ANSWERS_CUT: Counter Count "answers_cut_total" ["shard"]
         "Answers ended in the middle, visibly: the origin broke off, or the client did not take them.";
     CLIENT_TIMEOUTS: Counter Count "client_timeouts_total" ["shard"]
-        "Clients that ran out of time: for a head, a body, or taking an answer.";
+        "Clients that ran out of time: for a head, a body, taking an answer, or in a silent tunnel.";
     CONNECTIONS_REFUSED: Counter Count "connections_refused_total" ["shard"]
         "Client connections answered 503 because the shard was at its bound.";
 
@@ -246,6 +246,8 @@ families! {
 
     LOCK_WAIT: Counter Seconds "lock_wait_seconds_total" ["site"]
         "Time shards spent where threads meet (store: calls of the node-wide index, sampled).";
+    INDEX_TURN: Histogram Seconds "index_turn_duration_seconds" ["shard"]
+        "Time one turn of the loop spent in calls of the node-wide index; turns without one are not counted.";
     LOCK_CONTENDED: Counter Count "lock_contended_total" ["site"]
         "Passages of shards that found somebody else there.";
     LOCK_PASSED: Counter Count "lock_passed_total" ["site"]

@@ -32,6 +32,7 @@ impl Reader {
         self.render_queues(more, out);
         self.render_cache(more, out);
         self.render_upstreams(out);
+        self.render_index_turns(out);
         self.render_locks(out);
         out.value(&names::DPDK_PORT_ENABLED, false);
     }
@@ -190,6 +191,20 @@ impl Reader {
                 .map(PoolCells::waits)
                 .fold((0, 0), |(n, ns), (m, s)| (n + m, ns + s.0));
             waits.summary([upstream], &[], Span(sum), count);
+        }
+    }
+
+    fn render_index_turns(&self, out: &mut Exposition) {
+        let turns = self.shards.iter().map(|cells| cells.index_turns.read());
+        let touched: Vec<_> = self
+            .shards
+            .iter()
+            .zip(turns)
+            .filter(|(_, turns)| turns.count() > 0)
+            .collect();
+        let mut samples = out.family(&names::INDEX_TURN);
+        for (cells, turns) in &touched {
+            samples.histogram([&label(cells)], &EDGES_NS, &turns.counts, turns.sum);
         }
     }
 

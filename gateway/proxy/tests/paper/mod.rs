@@ -393,7 +393,8 @@ impl World {
             self.io.take(&mut batch);
             let moved = self.notices.take(self.shard);
             let done = batch.is_empty() && moved.is_empty();
-            self.proxy.begin_turn(self.io.stamp());
+            let reaped = self.io.stamp();
+            self.proxy.begin_turn(&mut self.io, reaped);
             for completion in batch.drain(..) {
                 self.proxy.complete(&mut self.io, completion);
             }

@@ -279,6 +279,13 @@ const LIMITS: &[Key] = &[
         "75s",
         "How long a client's connection may be kept without a request.",
     ),
+    key(
+        "tunnel_idle_timeout",
+        Kind::Or("off", &Kind::Span(MS, DAY)),
+        "1h",
+        "How long a tunnel (WebSocket and the like, after 101) may stay without a byte either way; longer: both sides are \
+         closed. Once the client has ended its direction, the upstream's `read_timeout` bounds the origin's silence too.",
+    ),
 ];
 
 const DRAIN: &[Key] = &[

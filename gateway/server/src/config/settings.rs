@@ -75,6 +75,7 @@ pub(crate) struct Limits {
     pub(crate) send_min_rate: u64,
     #[serde(deserialize_with = "span")]
     pub(crate) idle_timeout: Span,
+    pub(crate) tunnel_idle_timeout: WordOr<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]

@@ -197,6 +197,7 @@ fn limits(settings: &Settings, clients_max: usize) -> proxy::Limits {
         },
         header_timeout: limits.header_timeout,
         idle_timeout: limits.idle_timeout,
+        tunnel_idle_timeout: limits.tunnel_idle_timeout.value().map(base::Span),
         body_bytes_max: limits.max_body.value(),
         body_min_rate: limits.body_min_rate,
         send_min_rate: limits.send_min_rate,

@@ -180,7 +180,7 @@ fn more_shards_than_cpus_share_them() {
 fn every_key_of_the_data_plane_arrives() {
     let file = "[limits]\nmax_head = \"64KiB\"\nmax_fields = 64\nmax_target = \"8KiB\"\nmax_body = \"1MiB\"\n\
                 max_connections = 10\nheader_timeout = \"1s\"\nbody_min_rate = \"2KiB/s\"\nsend_min_rate = 5\n\
-                idle_timeout = \"2s\"\n[api_gateway]\nworker_threads = 2\nhealth_path = \"\"\nstatus_path = \"/s\"\n\
+                idle_timeout = \"2s\"\ntunnel_idle_timeout = \"9s\"\n[api_gateway]\nworker_threads = 2\nhealth_path = \"\"\nstatus_path = \"/s\"\n\
                 [cache]\nmax_object = \"1KiB\"\ncapacity = 100\n\
                 [[upstream]]\nname = \"a\"\nendpoints = \"b:1\"\nmax_connections = 8\nconnection_timeout = \"3s\"\n\
                 first_byte_timeout = \"4s\"\nread_timeout = \"5s\"\nidle_timeout = \"6s\"\nmax_lifetime = \"7s\"\nacquire_timeout = \"8s\"\n\
@@ -197,6 +197,7 @@ fn every_key_of_the_data_plane_arrives() {
     assert_eq!(limits.header_timeout, Span::from_secs(1));
     assert_eq!((limits.body_min_rate, limits.send_min_rate), (2 << 10, 5));
     assert_eq!(limits.idle_timeout, Span::from_secs(2));
+    assert_eq!(limits.tunnel_idle_timeout, Some(Span::from_secs(9)));
     assert_eq!(plan.proxy.health_path, b"");
     assert_eq!(plan.proxy.status_path, b"/s");
     assert_eq!(plan.proxy.object_bytes_max, 1 << 10);
@@ -216,6 +217,12 @@ fn every_key_of_the_data_plane_arrives() {
     let routes = format!("{:?}", plan.proxy);
     assert!(routes.contains("cache: false"), "{routes}");
     assert_eq!(plan.route_names, ["r"]);
+}
+
+#[test]
+fn a_tunnel_may_be_left_without_a_bound() {
+    let plan = plan_on(&host(1), "[limits]\ntunnel_idle_timeout = \"off\"\n").expect("works");
+    assert_eq!(plan.proxy.limits.tunnel_idle_timeout, None);
 }
 
 #[test]
