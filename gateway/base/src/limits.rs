@@ -66,6 +66,13 @@ pub const PIPELINE_BYTES_MAX: usize = 64 << 10;
 pub const FLIGHT_WAITERS_MAX: usize = 65_536;
 /// Messages a shard's mailbox holds; beyond it the sender sets the "look at everything" flag instead.
 pub const MAILBOX_MESSAGES_MAX: usize = 4_096;
+/// Answers of one key that vary, stored side by side; beyond, the oldest go.
+pub const VARIANTS_MAX: usize = 64;
+/// Marks of purged keys and of keys whose answers are not stored. Two keys in one place cost an answer that is not kept, or a
+/// fetch that is not shared.
+pub const KEY_MARKS: usize = 1 << 14;
+/// Seconds for which nobody waits for a key's answer after it turned out not to be stored (hit-for-miss).
+pub const PASSING_SECONDS: u64 = 120;
 /// Interim (1xx) answers taken from an origin for one request; more is a 502.
 pub const INTERIM_ANSWERS_MAX: usize = 16;
 

@@ -32,6 +32,12 @@ impl Span {
     /// No time at all.
     pub const ZERO: Self = Self(0);
 
+    /// Whole seconds.
+    #[must_use]
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1_000_000_000
+    }
+
     /// A span of whole seconds, saturating.
     #[must_use]
     pub const fn from_secs(secs: u64) -> Self {

@@ -6,13 +6,14 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use base::Wall;
-use cache::policy::Lifetime;
+use cache::policy::{Lifetime, Terms};
 use cache::{
-    Front, Head, HeapMemory, Key, KeyHash, KeyHasher, KeyView, NodeStore, Object, StoreLimits,
-    StoreStats, StripedStore,
+    Body, Entry, Front, Head, HeapMemory, Key, KeyHash, KeyHasher, KeyView, NodeStore, Object,
+    StoreLimits, StoreStats, StripedStore, Variant,
 };
 
 type Stored = Arc<Object<HeapMemory>>;
+type Put = Arc<Entry<HeapMemory>>;
 type Store = Arc<dyn NodeStore<HeapMemory>>;
 type NewStore = fn(StoreLimits) -> Store;
 
@@ -48,7 +49,7 @@ fn main() {
     let striped: Store = Arc::new(StripedStore::new(limits));
     fill(&striped, &keys);
     let mut rooms = Latencies::default();
-    (0..2_000).for_each(|_| rooms.time(|| striped.make_room(1 << 30)));
+    (0..2_000).for_each(|_| rooms.time(|| drop(striped.make_room(1 << 30))));
     rooms.print("striped: make_room, all it does in one call");
 }
 
@@ -64,7 +65,7 @@ fn hashing(keys: &Keys) {
 fn front(keys: &Keys) {
     let mut front = Front::new(KEYS / 10);
     for n in 0..KEYS / 10 {
-        front.admit(keys.object(n));
+        front.admit(keys.entry(n));
     }
     for (name, count) in [
         ("256 keys", 256),
@@ -100,8 +101,8 @@ fn traffic(keys: &Keys, draws: &[u32]) -> Run {
             .gets
             .time(|| front.find(keys.hashes[key], &key_view).is_some());
         if !found {
-            let object = keys.object(key);
-            run.inserts.time(|| drop(front.admit(object)));
+            let entry = keys.entry(key);
+            run.inserts.time(|| _ = black_box(front.admit(entry)));
         }
         run.hits += usize::from(found && n >= draws.len() / 2);
     }
@@ -109,7 +110,7 @@ fn traffic(keys: &Keys, draws: &[u32]) -> Run {
 }
 
 fn fill(store: &Store, keys: &Keys) {
-    (0..KEYS).for_each(|n| store.insert(keys.object(n)));
+    (0..KEYS).for_each(|n| drop(store.insert(keys.object(n))));
 }
 
 /// One thread for each part of the draws, on a store that is full.
@@ -273,17 +274,32 @@ impl Keys {
             status: 200,
             fields: Box::default(),
         };
-        let lifetime = Lifetime {
-            received: Wall(0),
-            initial_age: 0,
-            fresh_for: 60,
-        };
-        let made = Object::new(&self.memory, key, head, lifetime, Some(0), 0);
-        let (object, writer) = made.unwrap();
+        let (body, writer) = Body::new(&self.memory, Some(0), 0).unwrap();
         assert!(writer.finish());
-        Arc::new(object)
+        Arc::new(Object::new(key, head, TERMS, Variant::default(), body))
+    }
+
+    fn entry(&self, n: usize) -> Put {
+        Arc::new(Entry::with(None, self.object(n)))
     }
 }
+
+const TERMS: Terms = Terms {
+    lifetime: Lifetime {
+        received: Wall(0),
+        initial_age: 0,
+        fresh_for: 60,
+    },
+    date: Wall(0),
+    heuristic: false,
+    no_cache: false,
+    must_revalidate: false,
+    immutable: false,
+    stale_while_revalidate: 0,
+    stale_if_error: None,
+    etag: None,
+    last_modified: None,
+};
 
 /// Zipf's distribution by the alias method, its ranks in no order of keys.
 struct Zipf {
@@ -347,13 +363,14 @@ impl Floor {
 }
 
 impl NodeStore<HeapMemory> for Floor {
-    fn get(&self, _: KeyHash, _: &KeyView<'_>) -> Option<Stored> {
+    fn get(&self, _: KeyHash, _: &KeyView<'_>) -> Option<Put> {
         Self::wait();
         None
     }
 
-    fn insert(&self, _: Stored) {
+    fn insert(&self, object: Stored) -> Put {
         Self::wait();
+        Arc::new(Entry::with(None, object))
     }
 
     fn remove(&self, _: KeyHash, _: &KeyView<'_>) -> bool {
@@ -362,7 +379,9 @@ impl NodeStore<HeapMemory> for Floor {
 
     fn touch(&self, _: KeyHash) {}
 
-    fn make_room(&self, _: u64) {}
+    fn make_room(&self, _: u64) -> Vec<Put> {
+        Vec::new()
+    }
 
     fn stats(&self) -> StoreStats {
         StoreStats::default()

@@ -12,6 +12,15 @@ pub struct Body<M: Memory> {
     shared: Arc<Shared<M::Extent>>,
 }
 
+impl<M: Memory> Clone for Body<M> {
+    /// Another handle of the same bytes.
+    fn clone(&self) -> Self {
+        Self {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+}
+
 /// How far a body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyState {
@@ -32,15 +41,17 @@ pub struct BodyWriter<M: Memory> {
     /// The extent being filled, and how many more bytes of the body belong there.
     current: Option<(M::Writer, u64)>,
     written: u64,
-    /// An append came short: the body cannot become whole.
+    /// The last append came short: without the rest of it the body is not whole.
     short: bool,
 }
 
-/// The slab had no room, or the body outgrew its bound: this many bytes of the append were taken.
+/// The slab had no room, or the body outgrew its bound.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Short {
-    /// Bytes appended before the room ended.
+    /// Bytes of the append that were taken.
     pub taken: usize,
+    /// Bytes that the slab was asked for and did not have; none where the body is at its announced length or bound.
+    pub wanted: Option<u64>,
 }
 
 /// Where published bytes lie: in which extent, from where to where.
@@ -77,12 +88,10 @@ struct Slots<E> {
 }
 
 impl<M: Memory> Body<M> {
-    /// A body and its writer. With a `length` known, all its extents are reserved now.
-    pub(crate) fn new(
-        memory: &M,
-        length: Option<u64>,
-        bytes_max: u64,
-    ) -> Option<(Self, BodyWriter<M>)> {
+    /// A body and its writer. With a `length` known, all its extents are reserved now; `None` when the slab cannot hold them
+    /// or the length is beyond `bytes_max`. Without, they are reserved as it grows, up to `bytes_max`.
+    #[must_use]
+    pub fn new(memory: &M, length: Option<u64>, bytes_max: u64) -> Option<(Self, BodyWriter<M>)> {
         let layout = match length {
             Some(length) if length > bytes_max => return None,
             Some(length) => Layout::Known { length },
@@ -167,18 +176,20 @@ impl<M: Memory> BodyWriter<M> {
     /// Appends and publishes.
     ///
     /// # Errors
-    /// [`Short`] when the slab, the announced length or the bound had no room for all of it. The writer stays usable
-    /// for [`fail`](Self::fail) only.
+    /// [`Short`] when the slab, the announced length or the bound had no room for all of it. What comes next is the rest,
+    /// once the slab has room, or [`fail`](Self::fail).
     pub fn append(&mut self, bytes: &[u8]) -> Result<(), Short> {
         let mut taken = 0;
         while let Some(rest) = bytes.get(taken..).filter(|rest| !rest.is_empty()) {
             match self.append_some(rest) {
                 0 => {
                     self.short = true;
-                    return Err(Short { taken });
+                    let wanted = self.wanted();
+                    return Err(Short { taken, wanted });
                 }
                 count => taken += count,
             }
+            self.short = false;
         }
         Ok(())
     }
@@ -204,7 +215,7 @@ impl<M: Memory> BodyWriter<M> {
 
     /// Appends what fits into the current extent; nothing when there is no room at all.
     fn append_some(&mut self, bytes: &[u8]) -> usize {
-        if self.short || self.written >= self.shared.layout.limit() {
+        if self.written >= self.shared.layout.limit() {
             return 0;
         }
         if self.current.as_ref().is_none_or(|(_, left)| *left == 0) {
@@ -220,6 +231,12 @@ impl<M: Memory> BodyWriter<M> {
         self.written += count as u64;
         self.shared.published.store(self.written, Ordering::Release);
         count
+    }
+
+    /// Bytes of the next extent; none at the body's bound.
+    fn wanted(&self) -> Option<u64> {
+        let layout = self.shared.layout;
+        (self.written < layout.limit()).then(|| layout.place(self.written).size)
     }
 
     fn next_extent(&mut self) -> Option<(M::Writer, u64)> {
@@ -396,8 +413,12 @@ mod tests {
         for length in [Some(4), None] {
             let (body, mut writer) = Body::new(&memory, length, 4).unwrap();
             writer.append(b"12").unwrap();
-            assert_eq!(writer.append(b"345"), Err(Short { taken: 2 }));
-            assert_eq!(writer.append(b"6"), Err(Short { taken: 0 }));
+            let short = |taken| Short {
+                taken,
+                wanted: None,
+            };
+            assert_eq!(writer.append(b"345"), Err(short(2)));
+            assert_eq!(writer.append(b"6"), Err(short(0)));
             assert_eq!(writer.append(b""), Ok(()));
             assert!(!writer.finish());
             assert_eq!((body.state(), body.published()), (BodyState::Failed, 4));
@@ -408,10 +429,27 @@ mod tests {
     fn a_full_slab_ends_a_growing_body() {
         let memory = HeapMemory::new(12 << 10);
         let (body, mut writer) = Body::new(&memory, None, 1 << 30).unwrap();
-        let short = writer.append(&bytes(20 << 10));
-        assert_eq!(short, Err(Short { taken: 12 << 10 }));
-        writer.fail();
+        let short = Short {
+            taken: 12 << 10,
+            wanted: Some(16 << 10),
+        };
+        assert_eq!(writer.append(&bytes(20 << 10)), Err(short));
+        assert!(!writer.finish());
         assert_eq!(body.state(), BodyState::Failed);
+    }
+
+    #[test]
+    fn a_growing_body_goes_on_once_the_slab_has_room() {
+        let memory = HeapMemory::new(28 << 10);
+        let (other, _) = Body::new(&memory, Some(16 << 10), 1 << 30).unwrap();
+        let (body, mut writer) = Body::new(&memory, None, 1 << 30).unwrap();
+        let all = bytes(20 << 10);
+        let short = writer.append(&all).unwrap_err();
+        drop(other);
+        writer.append(&all[short.taken..]).unwrap();
+        assert!(writer.finish());
+        assert_eq!(body.length(), Some(20 << 10));
+        assert!(read(&body) == all);
     }
 
     #[test]

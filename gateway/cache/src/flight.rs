@@ -4,10 +4,10 @@
 //! Two kinds of lock, both held for a few instructions and never on the hit path: a stripe's, over the table of open
 //! flights, and a flight's, over its state and followers. The stripe's comes first where both are held.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use base::{Memory, ShardId};
+use base::{Memory, ShardId, Wall, limits};
 use hashbrown::HashTable;
 
 use crate::{Key, KeyHash, Object};
@@ -42,9 +42,12 @@ pub enum Joined<M: Memory> {
 pub struct Flight<M: Memory> {
     id: FlightId,
     key: Key,
+    /// Of the key's variants the one asked for ([`Variant::signature`](crate::Variant::signature)); empty while nobody knows
+    /// that they vary.
+    variant: Box<[u8]>,
     leader: ShardId,
-    /// What it brings was asked for before the key was purged.
-    outdated: AtomicBool,
+    /// The key's purges when it began.
+    purges: u32,
     inner: Mutex<Inner<M>>,
 }
 
@@ -52,14 +55,25 @@ pub struct Flight<M: Memory> {
 pub enum FlightState<M: Memory> {
     /// No answer yet.
     Waiting,
-    /// The answer is storable and (still) arriving: serve from it.
-    Streaming(Arc<Object<M>>),
+    /// The answer may be shared, and is here or (still) arriving: serve from it.
+    Streaming(Arc<Object<M>>, Brought),
     /// The answer was for the leader alone (not storable): fetch for yourself.
     Passed,
     /// No answer could be had.
     Failed(Failure),
     /// The leader went away without a verdict: join again.
     Abandoned,
+}
+
+/// What an answer shared by a flight is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Brought {
+    /// A new one, on its way into the store.
+    Stored,
+    /// The stored one, which the origin confirmed.
+    Revalidated,
+    /// The stored one, stale, because the origin has nothing better: why, for `Cache-Status`.
+    Stale(&'static str),
 }
 
 /// Why there was no answer.
@@ -84,13 +98,19 @@ struct Shared<M: Memory> {
     stripes: Box<[Stripe<M>]>,
     open: AtomicUsize,
     last_id: AtomicU64,
+    /// How often keys with a hash in this place were purged.
+    purges: Box<[AtomicU32]>,
+    /// Keys whose answers are not stored: the hash's upper half, and the second until which that is taken for granted.
+    passing: Box<[AtomicU64]>,
     notify: Arc<dyn Notify>,
 }
+
+type Open<M> = HashTable<Arc<Flight<M>>>;
 
 /// On lines of its own, so that shards in different stripes do not meet.
 #[repr(align(128))]
 struct Stripe<M: Memory> {
-    open: Mutex<HashTable<Arc<Flight<M>>>>,
+    open: Mutex<Open<M>>,
 }
 
 struct Inner<M: Memory> {
@@ -119,6 +139,9 @@ enum Audience {
     Everybody,
 }
 
+/// Of a mark in `passing`, the bits of the time: seconds fit until the year 36,812.
+const PASSING_SECONDS: u64 = (1 << 40) - 1;
+
 /// Stripes of the table: with one flight at a time on each of a hundred shards, two seldom meet.
 const STRIPES: usize = 64;
 
@@ -133,6 +156,8 @@ impl<M: Memory> Flights<M> {
             stripes: (0..STRIPES).map(stripe).collect(),
             open: AtomicUsize::new(0),
             last_id: AtomicU64::new(0),
+            purges: (0..limits::KEY_MARKS).map(|_| AtomicU32::new(0)).collect(),
+            passing: (0..limits::KEY_MARKS).map(|_| AtomicU64::new(0)).collect(),
             notify,
         };
         Self {
@@ -140,37 +165,114 @@ impl<M: Memory> Flights<M> {
         }
     }
 
-    /// Joins the flight of a key, or opens one.
-    pub fn join(&self, key: &Key, shard: ShardId) -> Joined<M> {
+    /// Joins the flight of a key's variant, or opens one.
+    pub fn join(&self, key: &Key, variant: &[u8], shard: ShardId) -> Joined<M> {
         let mut open = self.shared.stripe(key.hash());
-        if let Some(flight) = open.find(key.hash().mark(), |flight| flight.key == *key) {
+        if let Some(flight) = find(&open, key, variant) {
             flight.lock().followers.subscribe(shard);
             return Joined::Follow(Arc::clone(flight));
         }
-        let flight = Arc::new(Flight::new(self.shared.next_id(), key.clone(), shard));
+        Joined::Lead(self.open(&mut open, key, variant, shard))
+    }
+
+    /// Opens the flight of a key's variant, unless there is one.
+    #[must_use]
+    pub fn lead(&self, key: &Key, variant: &[u8], shard: ShardId) -> Option<Leader<M>> {
+        let mut open = self.shared.stripe(key.hash());
+        match find(&open, key, variant) {
+            Some(_) => None,
+            None => Some(self.open(&mut open, key, variant, shard)),
+        }
+    }
+
+    /// A flight that nobody can join: what it brings is kept or not like any other's.
+    #[must_use]
+    pub fn alone(&self, key: &Key, shard: ShardId) -> Leader<M> {
+        self.leader(Arc::new(self.flight(key, b"", shard)))
+    }
+
+    /// Likewise, counting purges from when another began.
+    #[must_use]
+    pub fn alone_since(&self, key: &Key, shard: ShardId, purges: u32) -> Leader<M> {
+        let mut flight = self.flight(key, b"", shard);
+        flight.purges = purges;
+        self.leader(Arc::new(flight))
+    }
+
+    /// A key's purges so far.
+    #[must_use]
+    pub fn purges(&self, hash: KeyHash) -> u32 {
+        self.shared.purges(hash).load(Ordering::SeqCst)
+    }
+
+    fn open(&self, open: &mut Open<M>, key: &Key, variant: &[u8], shard: ShardId) -> Leader<M> {
+        let flight = Arc::new(self.flight(key, variant, shard));
         open.insert_unique(key.hash().mark(), Arc::clone(&flight), |flight| {
             flight.key.hash().mark()
         });
-        drop(open);
         self.shared.open.fetch_add(1, Ordering::Relaxed);
-        Joined::Lead(Leader {
+        self.leader(flight)
+    }
+
+    fn flight(&self, key: &Key, variant: &[u8], shard: ShardId) -> Flight<M> {
+        let inner = Inner {
+            state: FlightState::Waiting,
+            followers: Followers::default(),
+        };
+        Flight {
+            id: self.shared.next_id(),
+            key: key.clone(),
+            variant: variant.into(),
+            leader: shard,
+            purges: self.shared.purges(key.hash()).load(Ordering::SeqCst),
+            inner: Mutex::new(inner),
+        }
+    }
+
+    fn leader(&self, flight: Arc<Flight<M>>) -> Leader<M> {
+        Leader {
             shared: Arc::clone(&self.shared),
             flight,
             ended: false,
-        })
+        }
     }
 
     /// Whatever is being fetched for a key was asked for too early to be stored: those who wait for it get it, nobody who
     /// asks later does. To be called before the key is removed from the index; the leader asks
     /// [`is_outdated`](Leader::is_outdated) after it put its object there, so that one of the two removes it.
     pub fn outdate(&self, key: &Key) {
+        self.shared
+            .purges(key.hash())
+            .fetch_add(1, Ordering::SeqCst);
         let mut open = self.shared.stripe(key.hash());
-        let found = open.find_entry(key.hash().mark(), |flight| flight.key == *key);
-        if let Ok(entry) = found {
-            entry.get().outdated.store(true, Ordering::SeqCst);
+        let mark = key.hash().mark();
+        while let Ok(entry) = open.find_entry(mark, |flight| flight.key == *key) {
             entry.remove();
             self.shared.open.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Takes for granted until a time that a key's answers are not stored, so that nobody waits for them (hit-for-miss).
+    pub fn pass_until(&self, hash: KeyHash, until: Wall) {
+        let second = until.0 & PASSING_SECONDS;
+        self.shared
+            .passing(hash)
+            .store(passing_tag(hash) | second, Ordering::Relaxed);
+    }
+
+    /// A key's answer was stored after all.
+    pub fn forget_passing(&self, hash: KeyHash) {
+        let place = self.shared.passing(hash);
+        if place.load(Ordering::Relaxed) & !PASSING_SECONDS == passing_tag(hash) {
+            place.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a key's answers are known not to be stored.
+    #[must_use]
+    pub fn is_passing(&self, hash: KeyHash, now: Wall) -> bool {
+        let mark = self.shared.passing(hash).load(Ordering::Relaxed);
+        mark & !PASSING_SECONDS == passing_tag(hash) && mark & PASSING_SECONDS > now.0
     }
 
     /// Flights now open.
@@ -187,20 +289,6 @@ impl<M: Memory> Flights<M> {
 }
 
 impl<M: Memory> Flight<M> {
-    fn new(id: FlightId, key: Key, leader: ShardId) -> Self {
-        let inner = Inner {
-            state: FlightState::Waiting,
-            followers: Followers::default(),
-        };
-        Self {
-            id,
-            key,
-            leader,
-            outdated: AtomicBool::new(false),
-            inner: Mutex::new(inner),
-        }
-    }
-
     /// Its name.
     #[must_use]
     pub fn id(&self) -> FlightId {
@@ -247,12 +335,13 @@ impl<M: Memory> Leader<M> {
     /// Whether the key was purged since this fetch began: what it brings must not stay in the index.
     #[must_use]
     pub fn is_outdated(&self) -> bool {
-        self.flight.outdated.load(Ordering::SeqCst)
+        let purges = self.shared.purges(self.hash()).load(Ordering::SeqCst);
+        purges != self.flight.purges
     }
 
-    /// The answer is storable: followers serve from this object while it grows.
-    pub fn publish(&self, object: Arc<Object<M>>) {
-        self.flight.lock().state = FlightState::Streaming(object);
+    /// There is an answer to share: followers serve from this object, while it grows where it does.
+    pub fn publish(&self, object: Arc<Object<M>>, brought: Brought) {
+        self.flight.lock().state = FlightState::Streaming(object, brought);
         self.notify(Audience::Others);
     }
 
@@ -322,8 +411,16 @@ impl<M: Memory> Shared<M> {
         FlightId(self.last_id.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
+    fn purges(&self, hash: KeyHash) -> &AtomicU32 {
+        &self.purges[hash.place() as usize % limits::KEY_MARKS]
+    }
+
+    fn passing(&self, hash: KeyHash) -> &AtomicU64 {
+        &self.passing[hash.place() as usize % limits::KEY_MARKS]
+    }
+
     /// No code that can panic runs under this lock but the allocator's, which leaves the table whole.
-    fn stripe(&self, hash: KeyHash) -> MutexGuard<'_, HashTable<Arc<Flight<M>>>> {
+    fn stripe(&self, hash: KeyHash) -> MutexGuard<'_, Open<M>> {
         let at = hash.place() as usize % STRIPES;
         self.stripes[at]
             .open
@@ -345,7 +442,7 @@ impl<M: Memory> Clone for FlightState<M> {
     fn clone(&self) -> Self {
         match self {
             Self::Waiting => Self::Waiting,
-            Self::Streaming(object) => Self::Streaming(Arc::clone(object)),
+            Self::Streaming(object, brought) => Self::Streaming(Arc::clone(object), *brought),
             Self::Passed => Self::Passed,
             Self::Failed(failure) => Self::Failed(*failure),
             Self::Abandoned => Self::Abandoned,
@@ -389,6 +486,16 @@ impl Followers {
         word.noticed |= pending;
         Some(pending)
     }
+}
+
+fn find<'a, M: Memory>(open: &'a Open<M>, key: &Key, variant: &[u8]) -> Option<&'a Arc<Flight<M>>> {
+    open.find(key.hash().mark(), |flight| {
+        *flight.variant == *variant && flight.key == *key
+    })
+}
+
+fn passing_tag(hash: KeyHash) -> u64 {
+    hash.mark() & !PASSING_SECONDS
 }
 
 fn place(shard: ShardId) -> (usize, u64) {

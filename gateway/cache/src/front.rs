@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base::{Memory, Moment, Span};
 
 use crate::index::Index;
-use crate::{BodyState, KeyHash, KeyView, Object};
+use crate::{BodyState, Entry, KeyHash, KeyView, Object};
 
 /// An object as one shard holds it: the shared object and shard-local pins of its extents.
 ///
@@ -23,15 +23,23 @@ pub struct Resident<M: Memory> {
     others: RefCell<Vec<Option<M::Pin>>>,
     /// The length of a complete body in one extent, once seen to be one.
     whole: Cell<Option<u32>>,
-    /// The second of the last touch.
-    touched: Cell<u64>,
     /// The part of an answer's head that is the same for every hit.
     prefix: OnceCell<Box<[u8]>>,
 }
 
-/// A bounded map from key to resident object; evicts by recency and frequency (S3-FIFO).
+/// An entry as one shard holds it.
+pub struct Held<M: Memory> {
+    entry: Arc<Entry<M>>,
+    first: Rc<Resident<M>>,
+    /// Of the variants behind the first, those that were asked for.
+    others: Box<[OnceCell<Rc<Resident<M>>>]>,
+    /// The second of the last touch.
+    touched: Cell<u64>,
+}
+
+/// A bounded map from key to entry; evicts by recency and frequency (S3-FIFO).
 pub struct Front<M: Memory> {
-    index: Index<Rc<Resident<M>>>,
+    index: Index<Held<M>>,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -45,7 +53,6 @@ impl<M: Memory> Resident<M> {
             first: OnceCell::new(),
             others: RefCell::new(Vec::new()),
             whole: Cell::new(None),
-            touched: Cell::new(NEVER),
             prefix: OnceCell::new(),
         })
     }
@@ -97,19 +104,6 @@ impl<M: Memory> Resident<M> {
         self.prefix.get_or_init(|| make().into_boxed_slice())
     }
 
-    /// Whether the index behind the front should hear of this object's use again: true once a second at most. The
-    /// first call only starts the clock, for what was just admitted has just been in the index.
-    #[must_use]
-    pub fn due_touch(&self, now: Moment) -> bool {
-        let second = now.0 / Span::from_secs(1).0;
-        let last = self.touched.get();
-        if second == last {
-            return false;
-        }
-        self.touched.set(second);
-        last != NEVER
-    }
-
     fn first_pin(&self) -> Option<&M::Pin> {
         if self.first.get().is_none() {
             let pin = M::pin(self.object.body.extent(0)?);
@@ -135,6 +129,52 @@ impl<M: Memory> Resident<M> {
     }
 }
 
+impl<M: Memory> Held<M> {
+    fn new(entry: Arc<Entry<M>>) -> Self {
+        let objects = entry.objects();
+        let others = objects.iter().skip(1).map(|_| OnceCell::new()).collect();
+        Self {
+            // There is one at least.
+            first: Resident::new(Arc::clone(&objects[0])),
+            others,
+            entry,
+            touched: Cell::new(NEVER),
+        }
+    }
+
+    /// The entry.
+    #[must_use]
+    #[inline]
+    pub fn entry(&self) -> &Arc<Entry<M>> {
+        &self.entry
+    }
+
+    /// The answer at a place of [`Entry::objects`].
+    #[must_use]
+    #[inline]
+    pub fn resident(&self, at: usize) -> &Rc<Resident<M>> {
+        match self.others.get(at.wrapping_sub(1)) {
+            None => &self.first,
+            Some(other) => {
+                other.get_or_init(|| Resident::new(Arc::clone(&self.entry.objects()[at])))
+            }
+        }
+    }
+
+    /// Whether the index behind the front should hear of this entry's use again: true once a second at most. The
+    /// first call only starts the clock, for what was just admitted has just been in the index.
+    #[must_use]
+    pub fn due_touch(&self, now: Moment) -> bool {
+        let second = now.0 / Span::from_secs(1).0;
+        let last = self.touched.get();
+        if second == last {
+            return false;
+        }
+        self.touched.set(second);
+        last != NEVER
+    }
+}
+
 impl<M: Memory> Front<M> {
     /// A front of at most `capacity` objects; the table is allocated now.
     #[must_use]
@@ -144,13 +184,14 @@ impl<M: Memory> Front<M> {
         }
     }
 
-    /// The live object under a key. A dead one is dropped and not returned. Freshness is the caller's question.
+    /// The live entry under a key. A dead one is dropped and not returned. Freshness is the caller's question.
     #[must_use]
     #[inline]
-    pub fn find(&mut self, hash: KeyHash, key: &KeyView<'_>) -> Option<&Rc<Resident<M>>> {
-        let is = |resident: &Rc<Resident<M>>| resident.object.key.is(key);
-        let slot = self.index.find(hash, is)?;
-        if !self.index.value(slot)?.object.is_live() {
+    pub fn find(&mut self, hash: KeyHash, key: &KeyView<'_>) -> Option<&Held<M>> {
+        let slot = self
+            .index
+            .find(hash, |held| held.first.object.key.is(key))?;
+        if !self.index.value(slot)?.entry.is_live() {
             self.index.remove(slot);
             return None;
         }
@@ -158,34 +199,46 @@ impl<M: Memory> Front<M> {
         self.index.value(slot)
     }
 
-    /// Takes an object in, over an older one of its key, evicting another at the bound.
-    pub fn admit(&mut self, object: Arc<Object<M>>) -> Rc<Resident<M>> {
-        let hash = object.key.hash();
-        let key = &object.key;
-        let held = self.index.find(hash, |held| held.object.key == *key);
-        if let Some(resident) = held.and_then(|slot| self.index.value(slot))
-            && Arc::ptr_eq(&resident.object, &object)
-        {
-            return Rc::clone(resident);
-        }
-        let resident = Resident::new(object);
-        match held {
-            Some(slot) => self.index.replace(slot, Rc::clone(&resident), 1),
-            None => self.index.insert(hash, Rc::clone(&resident), 1),
+    /// Takes an entry in, over an older one of its key, evicting another at the bound.
+    pub fn admit(&mut self, entry: Arc<Entry<M>>) -> Option<&Held<M>> {
+        let hash = entry.key().hash();
+        let held = self
+            .index
+            .find(hash, |held| held.first.object.key == *entry.key());
+        let same = held.and_then(|slot| self.index.value(slot));
+        let slot = match held {
+            Some(slot) if same.is_some_and(|held| Arc::ptr_eq(&held.entry, &entry)) => slot,
+            Some(slot) => {
+                self.index.replace(slot, Held::new(entry), 1);
+                slot
+            }
+            None => {
+                let held = Held::new(entry);
+                let first = Rc::clone(&held.first);
+                self.index.insert(hash, held, 1);
+                self.index
+                    .find(hash, |held| Rc::ptr_eq(&held.first, &first))?
+            }
         };
-        resident
+        self.index.value(slot)
+    }
+
+    /// Lets go of an entry that left the index, and with it of its memory; whether it was held.
+    pub fn forget(&mut self, entry: &Arc<Entry<M>>) -> bool {
+        let is = |held: &Held<M>| Arc::ptr_eq(&held.entry, entry);
+        let slot = self.index.find(entry.key().hash(), is);
+        slot.is_some_and(|slot| self.index.remove(slot).is_some())
     }
 
     /// Looks at the next `count` entries in turn and drops the dead ones, so that memory of objects nobody asks for
     /// returns. Returns how many it dropped.
     pub fn sweep(&mut self, count: usize) -> usize {
         let before = self.index.len();
-        self.index
-            .sweep(count, |resident| resident.object.is_live(), drop);
+        self.index.sweep(count, |held| held.entry.is_live(), drop);
         before - self.index.len()
     }
 
-    /// Objects held.
+    /// Entries held.
     #[must_use]
     pub fn len(&self) -> usize {
         self.index.len()

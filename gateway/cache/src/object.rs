@@ -1,26 +1,29 @@
-//! A stored answer: its head, its lifetime, and a body that every shard may read while one writer appends to it.
-
-use std::sync::atomic::{AtomicBool, Ordering};
+//! A stored answer: its head, its terms, and a body that every shard may read while one writer appends to it.
 
 use base::Memory;
+use http::Name;
+use http::etag::EntityTag;
 
-use crate::body::{Body, BodyWriter};
-use crate::{Key, policy::Lifetime};
+use crate::policy::{Terms, stored_lines};
+use crate::{Body, Key, Part, Variant};
 
 /// Bytes of a store's index for one object: an entry of 48, two to four places of 8 in the table, a ghost.
 const INDEX_BYTES: usize = 96;
 
-/// A stored answer. Immutable but for the growing body and the `live` flag.
+/// A stored answer. Immutable but for the growing body.
 pub struct Object<M: Memory> {
     /// The key it is stored under.
     pub key: Key,
     /// Status and fields.
     pub head: Head,
-    /// When it is fresh.
-    pub lifetime: Lifetime,
+    /// When and for whom it may be used.
+    pub terms: Terms,
+    /// The requests it is for.
+    pub variant: Variant,
+    /// What of the representation it is; `None`: the whole.
+    pub part: Option<Part>,
     /// The body.
     pub body: Body<M>,
-    pub(crate) live: AtomicBool,
 }
 
 /// Status and fields as stored.
@@ -34,47 +37,77 @@ pub struct Head {
 }
 
 impl<M: Memory> Object<M> {
-    /// An object and the writer of its body. With a `length` known, all extents are reserved now; `None` is returned
-    /// when the slab cannot hold them or the length is beyond `bytes_max`. Without, they are reserved as it grows, up to
-    /// `bytes_max`.
+    /// A whole answer with this body.
     #[must_use]
-    pub fn new(
-        memory: &M,
-        key: Key,
-        head: Head,
-        lifetime: Lifetime,
-        length: Option<u64>,
-        bytes_max: u64,
-    ) -> Option<(Self, BodyWriter<M>)> {
-        let (body, writer) = Body::new(memory, length, bytes_max)?;
-        let object = Self {
+    pub fn new(key: Key, head: Head, terms: Terms, variant: Variant, body: Body<M>) -> Self {
+        Self {
             key,
             head,
-            lifetime,
+            terms,
+            variant,
+            part: None,
             body,
-            live: AtomicBool::new(true),
-        };
-        Some((object, writer))
+        }
     }
 
-    /// Whether it may still be served: not replaced, purged or evicted. One relaxed-cost load.
+    /// The same as a part of one.
     #[must_use]
-    #[inline]
-    pub fn is_live(&self) -> bool {
-        self.live.load(Ordering::Acquire)
+    pub fn of_part(mut self, part: Option<Part>) -> Self {
+        self.part = part;
+        self
     }
 
-    /// Ends its use: when this returns, no front serves it to a request that arrives later.
-    pub fn retire(&self) {
-        // Sequentially consistent, so that the store has left this core before the purge is acknowledged.
-        self.live.store(false, Ordering::SeqCst);
+    /// The same answer after a validation: another head, other terms, the body shared (RFC 9111 §4.3.4).
+    #[must_use]
+    pub fn freshened(&self, fields: Box<[u8]>, terms: Terms) -> Self {
+        Self {
+            key: self.key.clone(),
+            head: Head {
+                status: self.head.status,
+                fields,
+            },
+            terms,
+            variant: self.variant.clone(),
+            part: self.part,
+            body: self.body.clone(),
+        }
+    }
+
+    /// Whether both are of one state of the representation: they have the same strong validator (RFC 9110 §15.3.7.3).
+    #[must_use]
+    pub fn is_same_state(&self, other: &Self) -> bool {
+        let tag = |object: &Self| {
+            let place = object.terms.etag?;
+            EntityTag::parse(place.of(&object.head.fields))
+                .map(|tag| (tag.weak, tag.opaque.to_vec()))
+        };
+        tag(self).is_some_and(|(weak, opaque)| !weak && Some((weak, opaque)) == tag(other))
     }
 
     /// True bytes this object holds: extents' capacity, head, key, its own size and its share of the index. For the
     /// store's weigher.
     #[must_use]
     pub fn cost_bytes(&self) -> u64 {
-        let itself = size_of::<Self>() + self.key.heap_bytes() + self.head.fields.len();
+        let itself = size_of::<Self>()
+            + self.key.heap_bytes()
+            + self.head.fields.len()
+            + self.variant.heap_bytes();
         self.body.cost_bytes() + (itself + INDEX_BYTES) as u64
+    }
+}
+
+impl Head {
+    /// The first line's value of a stored field.
+    #[must_use]
+    pub fn field(&self, name: Name) -> Option<&[u8]> {
+        stored_lines(&self.fields).find_map(|(of, _, value)| (of == name).then_some(value))
+    }
+
+    /// The language of the body, where it is of one alone.
+    pub(crate) fn content_language(&self) -> Option<&[u8]> {
+        let mut lines =
+            stored_lines(&self.fields).filter(|(of, _, _)| *of == Name::ContentLanguage);
+        let (_, _, language) = lines.next()?;
+        (lines.next().is_none() && !language.contains(&b',')).then_some(language)
     }
 }

@@ -1,17 +1,80 @@
-//! RFC 9111 as pure functions: what may be stored, for how long it is fresh, and why not. For now the part that is safe:
-//! explicit freshness only, and whatever is not understood is not stored.
+//! RFC 9111 as pure functions: what may be stored and on which terms, what a stored answer may answer, how it is
+//! validated and freshened, and what invalidates it. No clock: every time comes in.
+//!
+//! An answer's [`Terms`] are taken when it arrives ([`storable`], with the lines that [`head_fields`] keeps) and again
+//! from each 304 ([`freshened`]); a request's [`RequestFacts`] and the terms decide its use ([`reuse`],
+//! [`stale_on_error`]).
 
+mod conditions;
+mod directives;
 mod fields;
 mod freshness;
+mod invalidation;
+mod parts;
 mod request;
+mod reuse;
+mod storing;
+mod terms;
+mod update;
 
-use base::Wall;
-use http::cache_control::CacheControl;
-use http::{Method, Name, Response};
-
-pub use fields::head_fields;
+pub use conditions::{in_not_modified, is_not_modified, range_applies};
+pub use fields::{head_fields, stored_lines};
 pub use freshness::Lifetime;
+pub use invalidation::{invalidated_targets, invalidates};
 pub use request::RequestFacts;
+pub use reuse::{Reuse, Trouble, Why, reuse, stale_on_error};
+pub use storing::{part, storable, storable_post};
+pub use terms::{LastModified, Place, Terms};
+pub use update::{HeadSays, freshened, head_says, speaks_of, validators};
+
+/// What configuration decides for a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// The directives of requests (RFC 9111 §5.2.1, §5.4) are honoured; else they are as if absent.
+    pub obey_requests: bool,
+    /// `CDN-Cache-Control` is obeyed (RFC 9213); else it is a field like any other.
+    pub targeted: bool,
+    /// Of the time between `Last-Modified` and `Date`, how much a heuristic lifetime is (RFC 9111 §4.2.2), in percent.
+    pub heuristic_percent: u64,
+    /// The longest heuristic lifetime, in seconds.
+    pub heuristic_max: u64,
+    /// Seconds that a 404, 405, 410, 414 or 501 without explicit freshness is fresh for; 0: as any other answer.
+    pub negative_ttl: u64,
+    /// Seconds past its freshness for which an answer may be served while the origin cannot be reached (RFC 9111
+    /// §4.2.4), where neither it nor the request says otherwise.
+    pub stale_grace: u64,
+    /// What becomes of `Set-Cookie`.
+    pub set_cookie: SetCookie,
+}
+
+/// What becomes of an answer with `Set-Cookie`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SetCookie {
+    /// It is stored with it, where it is explicitly fresh: RFC 9111 §7.3 leaves that to the origin's directives. One that
+    /// gives a cookie and a lifetime by mistake gives everyone the same cookie.
+    #[default]
+    Store,
+    /// It is stored without it.
+    Strip,
+    /// It is not stored.
+    Refuse,
+}
+
+impl Default for Rules {
+    /// As RFC 9111 has it. The heuristic is the tenth that §4.2.2 calls typical, for a day at most; the grace is an hour:
+    /// most outages are over by then, and few answers are wrong by then.
+    fn default() -> Self {
+        Self {
+            obey_requests: true,
+            targeted: true,
+            heuristic_percent: 10,
+            heuristic_max: 86_400,
+            negative_ttl: 0,
+            stale_grace: 3_600,
+            set_cookie: SetCookie::Store,
+        }
+    }
+}
 
 /// Why an answer is not stored, or a request not answered from the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,23 +83,27 @@ pub enum Reason {
     Method,
     NoStore,
     Private,
+    /// It must be validated at each use and brings nothing to validate it with.
     NoCache,
     Authorization,
+    /// It brings no lifetime, and none may be guessed.
     NoExplicitFreshness,
+    /// It is stale on arrival and brings nothing to validate it with.
     NotFresh,
     Status,
     Vary,
     Range,
     TooLarge,
-    /// `CDN-Cache-Control` is there, which may say anything and is not read yet.
-    Targeted,
+    SetCookie,
     RequestNoStore,
     RequestBody,
+    /// The request has conditions that only the origin may judge.
+    Condition,
 }
 
 impl Reason {
     /// Every reason, for tables of counters.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Method,
         Self::NoStore,
         Self::Private,
@@ -48,10 +115,20 @@ impl Reason {
         Self::Vary,
         Self::Range,
         Self::TooLarge,
-        Self::Targeted,
+        Self::SetCookie,
         Self::RequestNoStore,
         Self::RequestBody,
+        Self::Condition,
     ];
+
+    /// Whether it lies in the answer, so that the next one to the same request will hardly be stored either.
+    #[must_use]
+    pub fn is_of_answer(self) -> bool {
+        !matches!(
+            self,
+            Self::Method | Self::Range | Self::RequestNoStore | Self::RequestBody | Self::Condition
+        )
+    }
 
     /// The word for `Cache-Status` `detail` and metrics.
     #[must_use]
@@ -68,95 +145,10 @@ impl Reason {
             Self::Vary => "vary",
             Self::Range => "range",
             Self::TooLarge => "too-large",
-            Self::Targeted => "targeted",
+            Self::SetCookie => "set-cookie",
             Self::RequestNoStore => "request-no-store",
             Self::RequestBody => "request-body",
+            Self::Condition => "condition",
         }
     }
 }
-
-/// Whether and for how long the answer may be stored (RFC 9111 §3, §4.2.1). `requested` is when the request was sent,
-/// `received` when the answer's head was there.
-///
-/// # Errors
-/// The reason it may not.
-pub fn storable(
-    request: &RequestFacts,
-    response: &Response<'_>,
-    requested: Wall,
-    received: Wall,
-) -> Result<Lifetime, Reason> {
-    for_this_request(request)?;
-    let control = CacheControl::read(response.fields.all(Name::CacheControl));
-    of_this_kind(response, &control)?;
-    for_everyone(request, &control)?;
-    Lifetime::of(response, &control, requested, received)
-}
-
-/// What the request has against storing (§3). An answer to HEAD brings no body to store; one to a request with a body or a
-/// range may depend on it.
-fn for_this_request(request: &RequestFacts) -> Result<(), Reason> {
-    if request.method != Method::Get {
-        return Err(Reason::Method);
-    }
-    if request.body {
-        return Err(Reason::RequestBody);
-    }
-    if request.range {
-        return Err(Reason::Range);
-    }
-    if request.no_store {
-        return Err(Reason::RequestNoStore);
-    }
-    Ok(())
-}
-
-/// What the status and the fields other than Cache-Control have against it.
-fn of_this_kind(response: &Response<'_>, control: &CacheControl) -> Result<(), Reason> {
-    let fields = &response.fields;
-    if response.status == PARTIAL_CONTENT || fields.has(Name::ContentRange) {
-        return Err(Reason::Range);
-    }
-    // §3: a final status; §5.2.2.3: only what is understood, where that is asked for.
-    let storable = response.status >= 200 && !NEVER_STORED.contains(&response.status);
-    if !storable || control.must_understand && !UNDERSTOOD.contains(&response.status) {
-        return Err(Reason::Status);
-    }
-    if fields.has(Name::Vary) {
-        return Err(Reason::Vary);
-    }
-    if fields.has(Name::CdnCacheControl) {
-        return Err(Reason::Targeted);
-    }
-    Ok(())
-}
-
-/// What Cache-Control has against it in a shared cache (§3, §3.5, §5.2.2).
-fn for_everyone(request: &RequestFacts, control: &CacheControl) -> Result<(), Reason> {
-    if control.no_store {
-        return Err(Reason::NoStore);
-    }
-    if control.private {
-        return Err(Reason::Private);
-    }
-    if control.no_cache {
-        return Err(Reason::NoCache);
-    }
-    let shared =
-        control.public || control.must_revalidate || matches!(control.s_maxage, Some(Ok(_)));
-    if request.authorization && !shared {
-        return Err(Reason::Authorization);
-    }
-    Ok(())
-}
-
-const PARTIAL_CONTENT: u16 = 206;
-/// 304 says something of another answer (RFC 9111 §3); the others are a moment's word to one client, and "must not be
-/// stored by a cache" (RFC 6585 §3-§6).
-const NEVER_STORED: [u16; 5] = [304, 428, 429, 431, 511];
-
-/// Statuses whose caching rules are obeyed here, of those defined by RFC 9110 §15 and RFC 7725.
-const UNDERSTOOD: [u16; 21] = [
-    200, 203, 204, 300, 301, 302, 303, 307, 308, 400, 403, 404, 405, 410, 414, 451, 500, 501, 502,
-    503, 504,
-];

@@ -5,23 +5,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use base::Memory;
 
-use crate::{KeyHash, KeyView, Object};
+use crate::{Entry, KeyHash, KeyView, Object};
 
-/// What every implementation promises: `get` after `insert` returns the object unless it was evicted, replaced or
+/// What every implementation promises: `get` after `insert` returns the entry unless it was evicted, replaced or
 /// removed since; whatever leaves the index (replaced, removed, evicted) is retired before the call that caused it
 /// returns, or for a lazy eviction before it is next asked for.
 pub trait NodeStore<M: Memory>: Send + Sync + 'static {
-    /// The live object under a key, all bytes of the key compared.
-    fn get(&self, hash: KeyHash, key: &KeyView<'_>) -> Option<Arc<Object<M>>>;
-    /// Puts an object in; the one it replaces is retired. An object that is in already stays.
-    fn insert(&self, object: Arc<Object<M>>);
+    /// The live entry under a key, all bytes of the key compared.
+    fn get(&self, hash: KeyHash, key: &KeyView<'_>) -> Option<Arc<Entry<M>>>;
+    /// Puts an object into the entry of its key ([`Entry::with`]), and returns that; the entry before it is retired. An object that is in already stays.
+    fn insert(&self, object: Arc<Object<M>>) -> Arc<Entry<M>>;
     /// Retires and removes; whether there was one.
     fn remove(&self, hash: KeyHash, key: &KeyView<'_>) -> bool;
     /// Tells the index that a front still serves this object, so that its eviction knows.
     fn touch(&self, hash: KeyHash);
     /// Evicts at once what its bounds demand, and something in any case when `bytes` are asked for. Bounded work: it may
-    /// evict less than was asked for, and memory that a front or a send still holds comes back later.
-    fn make_room(&self, bytes: u64);
+    /// evict less than was asked for. What it evicted is handed out, for the caller's front to let go of: memory that
+    /// another front or a send still holds comes back later.
+    fn make_room(&self, bytes: u64) -> Vec<Arc<Entry<M>>>;
     /// Counts.
     fn stats(&self) -> StoreStats;
 }
@@ -29,16 +30,16 @@ pub trait NodeStore<M: Memory>: Send + Sync + 'static {
 /// Bounds of a store.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreLimits {
-    /// Objects.
+    /// Entries.
     pub objects: u64,
-    /// Bytes, as [`Object::cost_bytes`] counts them.
+    /// Bytes, as [`Entry::cost_bytes`] counts them.
     pub bytes: u64,
 }
 
 /// Counts of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StoreStats {
-    /// Objects held.
+    /// Entries held.
     pub objects: u64,
     /// Their bytes.
     pub bytes: u64,

@@ -8,7 +8,7 @@ use base::limits::ROOM_EVICTIONS_MAX;
 
 use crate::index::Index;
 use crate::store::Counts;
-use crate::{KeyHash, KeyView, NodeStore, Object, StoreLimits, StoreStats};
+use crate::{Entry, KeyHash, KeyView, NodeStore, Object, StoreLimits, StoreStats};
 
 /// [`NodeStore`] of our own: no clock, no randomness, no housekeeping, and bounded work in every call.
 pub struct StripedStore<M: Memory> {
@@ -22,7 +22,7 @@ pub struct StripedStore<M: Memory> {
 /// On lines of its own, so that shards in different stripes do not meet.
 #[repr(align(128))]
 struct Stripe<M: Memory> {
-    index: Mutex<Index<Arc<Object<M>>>>,
+    index: Mutex<Index<Arc<Entry<M>>>>,
 }
 
 /// Stripes of a store with enough objects for them: a hundred shards seldom meet, and none is emptied by a large object.
@@ -49,22 +49,22 @@ impl<M: Memory> StripedStore<M> {
         }
     }
 
-    fn stripe(&self, hash: KeyHash) -> MutexGuard<'_, Index<Arc<Object<M>>>> {
+    fn stripe(&self, hash: KeyHash) -> MutexGuard<'_, Index<Arc<Entry<M>>>> {
         // The table below takes the low bits of the same half.
         let at = (hash.place() >> 32) as usize % self.stripes.len();
         lock(&self.stripes[at])
     }
 
-    /// Evicts one object, stripe by stripe in turn, so that all of them age alike, and returns its weight.
-    fn evict_next(&self) -> Option<u64> {
+    /// Evicts one object, stripe by stripe in turn, so that all of them age alike, and returns it with its weight.
+    fn evict_next(&self) -> Option<(Arc<Entry<M>>, u64)> {
         for _ in 0..self.stripes.len() {
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
             // The lock is released before the object: the last handle may go here and give back a whole body.
             let evicted = lock(&self.stripes[turn % self.stripes.len()]).evict();
-            if let Some((object, weight)) = evicted {
-                object.retire();
+            if let Some((entry, weight)) = evicted {
+                entry.retire();
                 self.counts.evicted(weight);
-                return Some(weight);
+                return Some((entry, weight));
             }
         }
         None
@@ -72,14 +72,14 @@ impl<M: Memory> StripedStore<M> {
 }
 
 impl<M: Memory> NodeStore<M> for StripedStore<M> {
-    fn get(&self, hash: KeyHash, key: &KeyView<'_>) -> Option<Arc<Object<M>>> {
+    fn get(&self, hash: KeyHash, key: &KeyView<'_>) -> Option<Arc<Entry<M>>> {
         let mut index = self.stripe(hash);
-        let slot = index.find(hash, |object| object.key.is(key))?;
-        let object = index.value(slot)?;
-        if object.is_live() {
-            let object = Arc::clone(object);
+        let slot = index.find(hash, |entry| entry.key().is(key))?;
+        let entry = index.value(slot)?;
+        if entry.is_live() {
+            let entry = Arc::clone(entry);
             index.hit(slot);
-            return Some(object);
+            return Some(entry);
         }
         let gone = index.remove(slot);
         drop(index);
@@ -89,19 +89,23 @@ impl<M: Memory> NodeStore<M> for StripedStore<M> {
         None
     }
 
-    fn insert(&self, object: Arc<Object<M>>) {
+    fn insert(&self, object: Arc<Object<M>>) -> Arc<Entry<M>> {
         let hash = object.key.hash();
-        let weight = object.cost_bytes();
         let mut index = self.stripe(hash);
-        let held = index.find(hash, |held| held.key == object.key);
-        let same = held.and_then(|slot| index.value(slot));
-        if same.is_some_and(|held| Arc::ptr_eq(held, &object)) {
-            return;
+        let slot = index.find(hash, |held| *held.key() == object.key);
+        let held = slot.and_then(|slot| index.value(slot));
+        let held = held.filter(|held| held.is_live());
+        if let Some(held) = held
+            && held.objects().iter().any(|held| Arc::ptr_eq(held, &object))
+        {
+            return Arc::clone(held);
         }
+        let entry = Arc::new(Entry::with(held.map(|held| &**held), object));
+        let weight = entry.cost_bytes();
         self.counts.came(weight);
-        let (replaced, evicted) = match held {
-            Some(slot) => (index.replace(slot, object, weight), None),
-            None => (None, index.insert(hash, object, weight)),
+        let (replaced, evicted) = match slot {
+            Some(slot) => (index.replace(slot, Arc::clone(&entry), weight), None),
+            None => (None, index.insert(hash, Arc::clone(&entry), weight)),
         };
         drop(index);
         if let Some((old, weight)) = replaced {
@@ -117,17 +121,18 @@ impl<M: Memory> NodeStore<M> for StripedStore<M> {
                 break;
             }
         }
+        entry
     }
 
     fn remove(&self, hash: KeyHash, key: &KeyView<'_>) -> bool {
         let mut index = self.stripe(hash);
-        let slot = index.find(hash, |object| object.key.is(key));
+        let slot = index.find(hash, |entry| entry.key().is(key));
         let gone = slot.and_then(|slot| index.remove(slot));
         drop(index);
-        let Some((object, weight)) = gone else {
+        let Some((entry, weight)) = gone else {
             return false;
         };
-        object.retire();
+        entry.retire();
         self.counts.removed(weight);
         true
     }
@@ -139,17 +144,17 @@ impl<M: Memory> NodeStore<M> for StripedStore<M> {
         }
     }
 
-    fn make_room(&self, bytes: u64) {
-        let mut freed = 0;
-        for _ in 0..ROOM_EVICTIONS_MAX {
-            if freed >= bytes && !self.counts.exceed(&self.limits) {
-                break;
-            }
-            let Some(weight) = self.evict_next() else {
+    fn make_room(&self, bytes: u64) -> Vec<Arc<Entry<M>>> {
+        let (mut gone, mut freed) = (Vec::new(), 0);
+        while gone.len() < ROOM_EVICTIONS_MAX && (freed < bytes || self.counts.exceed(&self.limits))
+        {
+            let Some((entry, weight)) = self.evict_next() else {
                 break;
             };
+            gone.push(entry);
             freed += weight;
         }
+        gone
     }
 
     fn stats(&self) -> StoreStats {
@@ -158,7 +163,7 @@ impl<M: Memory> NodeStore<M> for StripedStore<M> {
 }
 
 /// A poisoned stripe is whole: the index's own code does not panic, and keys' comparison does not.
-fn lock<M: Memory>(stripe: &Stripe<M>) -> MutexGuard<'_, Index<Arc<Object<M>>>> {
+fn lock<M: Memory>(stripe: &Stripe<M>) -> MutexGuard<'_, Index<Arc<Entry<M>>>> {
     stripe.index.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

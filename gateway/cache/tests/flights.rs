@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::time::Duration;
 
-use base::ShardId;
+use base::{Memory, ShardId, Wall, limits};
 use cache::{
-    BodyState, Failure, Flight, FlightId, FlightState, Flights, HeapMemory, Joined, Leader, Notify,
+    BodyState, Brought, Failure, Flight, FlightId, FlightState, Flights, HeapMemory, Joined, Key,
+    KeyHash, Leader, NodeStore, Notify, StoreLimits, StripedStore,
 };
-use objects::{filling, key, stored};
+use objects::{filling, key, stored, view};
 
 /// Keeps what it is told.
 #[derive(Default)]
@@ -38,14 +39,14 @@ fn flights() -> (Flights<HeapMemory>, Arc<Told>) {
 }
 
 fn lead(flights: &Flights<HeapMemory>, target: &str, shard: u16) -> Leader<HeapMemory> {
-    match flights.join(&key(target), ShardId(shard)) {
+    match flights.join(&key(target), b"", ShardId(shard)) {
         Joined::Lead(leader) => leader,
         Joined::Follow(_) => panic!("{target} is led already"),
     }
 }
 
 fn follow(flights: &Flights<HeapMemory>, target: &str, shard: u16) -> Arc<Flight<HeapMemory>> {
-    match flights.join(&key(target), ShardId(shard)) {
+    match flights.join(&key(target), b"", ShardId(shard)) {
         Joined::Follow(flight) => flight,
         Joined::Lead(_) => panic!("nobody leads {target}"),
     }
@@ -87,10 +88,11 @@ fn every_verdict_reaches_followers_and_frees_the_key() {
         (drop, |s| matches!(s, FlightState::Abandoned), &[0, 1, 200]),
         (
             |leader| {
-                leader.publish(stored(&HeapMemory::new(1 << 20), "/a", b"x"));
+                let object = stored(&HeapMemory::new(1 << 20), "/a", b"x");
+                leader.publish(object, Brought::Stored);
                 leader.land();
             },
-            |s| matches!(s, FlightState::Streaming(_)),
+            |s| matches!(s, FlightState::Streaming(_, Brought::Stored)),
             &[1, 200],
         ),
     ];
@@ -115,7 +117,7 @@ fn the_key_is_free_before_followers_are_told() {
     impl Notify for Rejoins {
         fn flight(&self, shard: ShardId, _: FlightId) {
             let flights = self.0.lock().unwrap().take();
-            let joined = flights.map(|flights| flights.join(&key("/a"), shard));
+            let joined = flights.map(|flights| flights.join(&key("/a"), b"", shard));
             if let Some(Joined::Lead(leader)) = joined {
                 self.1.fetch_add(1, Ordering::Relaxed);
                 leader.pass();
@@ -167,6 +169,228 @@ fn a_leader_lost_in_a_panic_abandons_its_flight() {
     assert!(flights.is_empty());
 }
 
+const X: &[u8] = b"\x01x\0";
+const Y: &[u8] = b"\x01y\0";
+
+#[test]
+fn variants_of_one_key_fly_side_by_side() {
+    let (flights, told) = flights();
+    let join = |variant, shard| flights.join(&key("/a"), variant, ShardId(shard));
+    let (Joined::Lead(x), Joined::Lead(y)) = (join(X, 0), join(Y, 1)) else {
+        panic!("both are the first of their kind");
+    };
+    let unknown = lead(&flights, "/a", 2);
+    assert_eq!(flights.len(), 3);
+    for (variant, leader) in [(X, &x), (Y, &y), (&b""[..], &unknown)] {
+        let Joined::Follow(flight) = join(variant, 3) else {
+            panic!("{variant:?} is led");
+        };
+        assert!(Arc::ptr_eq(&flight, leader.flight()));
+    }
+    x.pass();
+    assert_eq!((told.shards(), flights.len()), (vec![3], 2));
+    assert!(matches!(join(X, 0), Joined::Lead(_)));
+    assert!(matches!(join(Y, 0), Joined::Follow(_)));
+}
+
+#[test]
+fn what_may_not_wait_leads_or_does_without() {
+    let (flights, told) = flights();
+    let a = key("/a");
+    let leader = flights.lead(&a, X, ShardId(0)).unwrap();
+    assert!(flights.lead(&a, X, ShardId(0)).is_none());
+    assert!(flights.lead(&a, X, ShardId(1)).is_none());
+    let other = flights.lead(&a, Y, ShardId(1)).unwrap();
+    leader.progress();
+    // Nobody was made a follower by asking.
+    assert_eq!((told.shards(), flights.len()), (vec![], 2));
+    leader.land();
+    assert!(flights.lead(&a, X, ShardId(1)).is_some());
+    assert!(matches!(
+        flights.join(&a, Y, ShardId(2)),
+        Joined::Follow(flight) if Arc::ptr_eq(&flight, other.flight())
+    ));
+}
+
+#[test]
+fn a_flight_alone_is_joined_by_nobody_and_outdated_like_any() {
+    let (flights, told) = flights();
+    let alone = flights.alone(&key("/a"), ShardId(0));
+    assert!(flights.is_empty());
+    let leader = lead(&flights, "/a", 1);
+    assert_ne!(alone.flight().id(), leader.flight().id());
+    let again = flights.alone(&key("/a"), ShardId(0));
+    alone.publish(
+        stored(&HeapMemory::new(1 << 20), "/a", b"x"),
+        Brought::Stored,
+    );
+    assert!(!alone.is_outdated());
+    // Its end does not free the key of another's flight.
+    alone.land();
+    drop(follow(&flights, "/a", 2));
+    assert_eq!((told.shards(), flights.len()), (vec![], 1));
+    flights.outdate(&key("/a"));
+    assert!(again.is_outdated());
+}
+
+#[test]
+fn a_purge_outdates_what_began_before_it_and_nothing_later() {
+    let (flights, told) = flights();
+    let before = lead(&flights, "/a", 0);
+    let follower = follow(&flights, "/a", 1);
+    assert!(!before.is_outdated());
+    flights.outdate(&key("/a"));
+    assert!(before.is_outdated());
+    assert!(flights.is_empty());
+    let after = lead(&flights, "/a", 0);
+    assert!(!after.is_outdated());
+    // Who waits already gets what the outdated flight brings.
+    before.publish(
+        stored(&HeapMemory::new(1 << 20), "/a", b"x"),
+        Brought::Stored,
+    );
+    assert_eq!(told.shards(), [1]);
+    assert!(matches!(
+        follower.look(ShardId(1)),
+        FlightState::Streaming(..)
+    ));
+    before.land();
+    assert_eq!(told.shards(), [1]);
+    // And its end leaves the key to the flight that came after.
+    let later = follow(&flights, "/a", 2);
+    assert!(Arc::ptr_eq(&later, after.flight()));
+    assert_eq!(flights.len(), 1);
+    flights.outdate(&key("/a"));
+    flights.outdate(&key("/a"));
+    assert!(after.is_outdated());
+    after.pass();
+    assert!(flights.is_empty());
+    assert!(!lead(&flights, "/a", 0).is_outdated());
+}
+
+#[test]
+fn a_purge_ends_the_flights_of_all_variants_and_of_no_other_key() {
+    let (flights, _) = flights();
+    let a = placed(1, "/a");
+    let elsewhere = placed(2, "/b");
+    // Of the same hash, but not the same key.
+    let collision = placed(1, "/c");
+    let lead = |key: &Key, variant| flights.lead(key, variant, ShardId(0)).unwrap();
+    let purged = [b"", X, Y].map(|variant| lead(&a, variant));
+    let other = lead(&elsewhere, X);
+    let beside = lead(&collision, X);
+    flights.outdate(&a);
+    assert!(purged.iter().all(Leader::is_outdated));
+    assert_eq!(flights.len(), 2);
+    assert!(!other.is_outdated());
+    for key in [&elsewhere, &collision] {
+        let joined = flights.join(key, X, ShardId(1));
+        assert!(matches!(joined, Joined::Follow(_)), "{key:?}");
+    }
+    // The price of one mark for both: it is not kept, though nobody purged it.
+    assert!(beside.is_outdated());
+    let again = [b"", X, Y].map(|variant| lead(&a, variant));
+    assert!(!again.iter().any(Leader::is_outdated));
+}
+
+#[test]
+fn an_answer_and_a_purge_at_once_leave_nothing_behind() {
+    let memory = HeapMemory::new(1 << 20);
+    let store = StripedStore::new(StoreLimits {
+        objects: 10,
+        bytes: 1 << 20,
+    });
+    let (flights, _) = flights();
+    let (a, start) = (key("/a"), Barrier::new(2));
+    let remove = || store.remove(a.hash(), &a.view());
+    for _ in 0..ROUNDS {
+        let leader = lead(&flights, "/a", 0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let leader = leader;
+                start.wait();
+                store.insert(stored(&memory, "/a", b"x"));
+                if leader.is_outdated() {
+                    remove();
+                }
+                leader.land();
+            });
+            scope.spawn(|| {
+                start.wait();
+                flights.outdate(&a);
+                remove();
+            });
+        });
+        assert!(store.get(a.hash(), &a.view()).is_none());
+        assert!(flights.is_empty());
+    }
+    assert_eq!(memory.usage().used_bytes, 0);
+}
+
+/// A key in a place of our choice.
+fn placed(place: u64, target: &str) -> Key {
+    Key::new(hash_of(place, 7), &view(target))
+}
+
+/// The upper half chooses the place, of the lower half the upper bits tell keys apart there.
+fn hash_of(place: u64, mark: u64) -> KeyHash {
+    KeyHash(u128::from(place) << 64 | u128::from(mark << 40))
+}
+
+#[test]
+fn a_key_passes_until_its_time_or_until_an_answer_was_stored() {
+    let (flights, _) = flights();
+    let hash = hash_of(1, 7);
+    assert!(!flights.is_passing(hash, Wall(0)));
+    flights.pass_until(hash, Wall(1_000));
+    assert!(flights.is_passing(hash, Wall(0)));
+    assert!(flights.is_passing(hash, Wall(999)));
+    assert!(!flights.is_passing(hash, Wall(1_000)));
+    flights.pass_until(hash, Wall(2_000));
+    assert!(flights.is_passing(hash, Wall(1_000)));
+    flights.forget_passing(hash);
+    assert!(!flights.is_passing(hash, Wall(0)));
+    flights.forget_passing(hash);
+    flights.pass_until(hash, Wall(3_000));
+    assert!(flights.is_passing(hash, Wall(2_000)));
+}
+
+#[test]
+fn keys_in_one_place_do_not_pass_for_each_other() {
+    let (flights, _) = flights();
+    let now = Wall(784_111_777);
+    let later = Wall(now.0 + 10);
+    let one = hash_of(5, 1);
+    let other = hash_of(5, 2);
+    let unmarked = hash_of(5, 0);
+    let elsewhere = hash_of(6, 1);
+    let around = hash_of(5 + limits::KEY_MARKS as u64, 3);
+    flights.pass_until(one, later);
+    for hash in [other, unmarked, elsewhere, around] {
+        assert!(!flights.is_passing(hash, now), "{hash:?}");
+        flights.forget_passing(hash);
+    }
+    assert!(flights.is_passing(one, now));
+    // One place, one mark: the later one has it.
+    flights.pass_until(around, later);
+    assert!(!flights.is_passing(one, now));
+    flights.forget_passing(one);
+    assert!(flights.is_passing(around, now));
+    flights.pass_until(unmarked, later);
+    assert!(flights.is_passing(unmarked, now) && !flights.is_passing(around, now));
+}
+
+#[test]
+fn a_key_that_passes_is_still_led_and_purged() {
+    let (flights, _) = flights();
+    let now = Wall(784_111_777);
+    flights.pass_until(key("/a").hash(), Wall(now.0 + 10));
+    let leader = lead(&flights, "/a", 0);
+    flights.outdate(&key("/a"));
+    assert!(leader.is_outdated());
+    assert!(flights.is_passing(key("/a").hash(), now));
+}
+
 /// A bell a shard.
 struct Bells(Vec<(Mutex<bool>, Condvar)>);
 
@@ -207,7 +431,7 @@ fn threads_that_want_one_key_fetch_it_once_a_round_and_all_get_it() {
                 let (flights, bells, memory) = (&flights, &bells, &memory);
                 let (joined, led) = (&joined, &led);
                 scope.spawn(move || {
-                    let place = flights.join(&key("/a"), shard);
+                    let place = flights.join(&key("/a"), b"", shard);
                     // All have joined before the leader begins, so one fetch serves them all.
                     joined.wait();
                     match place {
@@ -231,7 +455,7 @@ fn fetch(leader: Leader<HeapMemory>, memory: &HeapMemory, round: usize) {
         return leader.pass();
     }
     let (object, mut writer) = filling(memory, key("/a"), None);
-    leader.publish(object);
+    leader.publish(object, Brought::Stored);
     for part in BODY.chunks(1_000) {
         writer.append(part).unwrap();
         leader.progress();
@@ -254,7 +478,7 @@ fn receive(flight: &Flight<HeapMemory>, shard: ShardId, bells: &Bells, round: us
     loop {
         match flight.look(shard) {
             FlightState::Waiting => (),
-            FlightState::Streaming(streaming) => {
+            FlightState::Streaming(streaming, _) => {
                 let state = streaming.body.state();
                 let published = streaming.body.published();
                 object = Some(streaming);

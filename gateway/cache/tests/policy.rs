@@ -1,14 +1,12 @@
-//! RFC 9111, rule by rule.
+//! What may be stored and for how long it is fresh, rule by rule (RFC 9111 §3, §4.2).
 
 #![allow(clippy::unwrap_used, reason = "a test panics to fail")]
 
 mod heads;
 
 use base::Wall;
-use cache::policy::{Lifetime, Reason, RequestFacts, head_fields, storable as judge};
-use heads::{RECEIVED, request, storable, with_answer};
-
-const DATE: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT";
+use cache::policy::{Lifetime, Reason, RequestFacts, Rules, SetCookie, storable as judge};
+use heads::{DATE, MODIFIED, RECEIVED, later, request, storable, storable_by, stored, with_answer};
 
 fn get() -> RequestFacts {
     request("GET", &[])
@@ -16,7 +14,16 @@ fn get() -> RequestFacts {
 
 /// Seconds that an answer to a plain GET stays fresh from its arrival on.
 fn left(lines: &[&str]) -> Result<u64, Reason> {
-    storable(&get(), 200, lines).map(|lifetime| lifetime.fresh_for - lifetime.initial_age)
+    storable(&get(), 200, lines).map(|terms| {
+        terms
+            .lifetime
+            .fresh_for
+            .saturating_sub(terms.lifetime.initial_age)
+    })
+}
+
+fn lifetime(lines: &[&str]) -> Lifetime {
+    storable(&get(), 200, lines).unwrap().lifetime
 }
 
 #[test]
@@ -27,12 +34,15 @@ fn the_lifetime_comes_from_the_first_of_its_sources() {
         (&["cache-control: MAX-AGE=60"], Ok(60)),
         (&["Cache-Control: max-age=\"60\""], Ok(60)),
         (&["Cache-Control: s-maxage=30, max-age=60"], Ok(30)),
+        (&["Cache-Control: s-maxage=60, max-age=30"], Ok(60)),
         (
             &["Cache-Control: max-age=60", "Cache-Control: s-maxage=30"],
             Ok(30),
         ),
         (&["Cache-Control: max-age=60", expires], Ok(60)),
         (&["Cache-Control: max-age=60, max-age=20"], Ok(20)),
+        (&["Cache-Control: max-age=60, x=\"max-age=20\""], Ok(60)),
+        (&["Cache-Control: a=b, max-age=60, c"], Ok(60)),
         (&["Cache-Control: public", expires, DATE], Ok(600)),
         (&[expires], Ok(600)),
         (&[expires, "Date: Sun, 06 Nov 1994 08:49:27 GMT"], Ok(600)),
@@ -40,17 +50,17 @@ fn the_lifetime_comes_from_the_first_of_its_sources() {
         (&["Pragma: no-cache", "Cache-Control: max-age=60"], Ok(60)),
         (&["Set-Cookie: a=b", "Cache-Control: max-age=60"], Ok(60)),
         (&[DATE], Err(Reason::NoExplicitFreshness)),
+        (&[DATE, "ETag: \"x\""], Err(Reason::NoExplicitFreshness)),
         (&["Cache-Control: public"], Err(Reason::NoExplicitFreshness)),
         (
             &["Cache-Control: x=\"max-age=60\""],
             Err(Reason::NoExplicitFreshness),
         ),
-        (
-            &["Last-Modified: Sun, 06 Nov 1984 08:49:37 GMT"],
-            Err(Reason::NoExplicitFreshness),
-        ),
     ] {
         assert_eq!(left(lines), expected, "{lines:?}");
+        let mut backwards = lines.to_vec();
+        backwards.reverse();
+        assert_eq!(left(&backwards), expected, "{backwards:?}");
     }
 }
 
@@ -81,10 +91,10 @@ fn a_lifetime_that_cannot_be_read_is_none_at_all() {
         "Expires: Sun, 06 Nov 2094 8:59:37 GMT",
     ] {
         assert_eq!(left(&[line, DATE]), Err(Reason::NotFresh), "{line}");
-        assert_eq!(
-            left(&[line, DATE, "Expires: Sun, 06 Nov 2094 08:59:37 GMT"]),
-            Err(Reason::NotFresh)
-        );
+        let other = "Expires: Sun, 06 Nov 2094 08:59:37 GMT";
+        assert_eq!(left(&[line, DATE, other]), Err(Reason::NotFresh), "{line}");
+        // Nor is it guessed then, be there something to guess from.
+        assert_eq!(left(&[line, DATE, MODIFIED]), Ok(0), "{line}");
     }
 }
 
@@ -106,9 +116,8 @@ fn expires_is_read_in_every_form_of_a_date() {
 fn huge_lifetimes_saturate_and_stay_fresh() {
     for digits in ["2147483648", "4294967296", "99999999999999999999999999"] {
         let line = format!("Cache-Control: max-age={digits}");
-        let lifetime = storable(&get(), 200, &[&line]).unwrap();
         assert!(
-            lifetime.is_fresh(Wall(RECEIVED.0 + 1_000_000_000)),
+            lifetime(&[&line]).is_fresh(later(1_000_000_000)),
             "{digits}"
         );
     }
@@ -133,12 +142,13 @@ fn age_counts_from_where_the_answer_was_made() {
         (&["Date: Sun, 06 Nov 1994 08:50:37 GMT"], 0),
         (&["Date: nonsense", "Age: 3"], 3),
     ] {
-        let lines = [lines, &["Cache-Control: max-age=60"]].concat();
-        let lifetime = storable(&get(), 200, &lines).unwrap();
+        let lifetime = lifetime(&[lines, &["Cache-Control: max-age=60"]].concat());
         assert_eq!(lifetime.initial_age, age, "{lines:?}");
-        assert_eq!(lifetime.age(Wall(RECEIVED.0 + 5)), age + 5);
-        assert!(lifetime.is_fresh(Wall(RECEIVED.0 + 59 - age)));
-        assert!(!lifetime.is_fresh(Wall(RECEIVED.0 + 60 - age)));
+        assert_eq!(lifetime.age(later(5)), age + 5);
+        assert!(lifetime.is_fresh(later(59 - age)));
+        assert_eq!(lifetime.stale_for(later(59 - age)), 0);
+        assert!(!lifetime.is_fresh(later(60 - age)));
+        assert_eq!(lifetime.stale_for(later(70 - age)), 10);
     }
 }
 
@@ -146,8 +156,11 @@ fn age_counts_from_where_the_answer_was_made() {
 fn the_time_an_answer_took_is_part_of_its_age() {
     let lines = ["Cache-Control: max-age=60", "Age: 10"];
     let requested = Wall(RECEIVED.0 - 4);
-    let lifetime = with_answer(200, &lines, |r| judge(&get(), r, requested, RECEIVED));
-    assert_eq!(lifetime.unwrap().initial_age, 14);
+    let rules = Rules::default();
+    let terms = with_answer(200, &lines, |r| {
+        judge(&get(), r, requested, RECEIVED, &rules)
+    });
+    assert_eq!(terms.unwrap().lifetime.initial_age, 14);
 }
 
 #[test]
@@ -162,11 +175,11 @@ fn ages_at_and_beyond_two_to_the_31_are_stale() {
         let lines = ["Cache-Control: max-age=99999999999", &age];
         assert_eq!(left(&lines), Err(Reason::NotFresh), "{age}");
     }
-    let old = ["Cache-Control: max-age=99999999999", "Age: 2147483647"];
-    let lifetime = storable(&get(), 200, &old).unwrap();
-    assert!(lifetime.is_fresh(RECEIVED));
-    assert!(!lifetime.is_fresh(Wall(RECEIVED.0 + 1)));
-    assert_eq!(lifetime.age(Wall(u64::MAX)), 1 << 31);
+    let old = lifetime(&["Cache-Control: max-age=99999999999", "Age: 2147483647"]);
+    assert!(old.is_fresh(RECEIVED));
+    assert!(!old.is_fresh(later(1)));
+    assert_eq!(old.stale_for(later(1)), u64::MAX);
+    assert_eq!(old.age(Wall(u64::MAX)), 1 << 31);
 }
 
 #[test]
@@ -181,23 +194,167 @@ fn a_clock_set_back_makes_nothing_older_or_younger_than_it_arrived() {
 }
 
 #[test]
+fn a_lifetime_is_guessed_where_that_is_allowed() {
+    for status in 200..=999 {
+        for control in ["X: y", "Cache-Control: public", "Cache-Control: x"] {
+            let guessable = [200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501];
+            let refused = [206, 304, 428, 429, 431, 511].contains(&status);
+            let is_public = control.ends_with("public");
+            let is_guessed = guessable.contains(&status) || is_public && !refused;
+            let found = storable(&get(), status, &[DATE, MODIFIED, control]);
+            assert_eq!(found.is_ok(), is_guessed, "{status} {control}: {found:?}");
+            if let Ok(terms) = found {
+                assert!(terms.heuristic);
+                assert_eq!(terms.lifetime.fresh_for, 100, "{status}");
+            }
+            let bare = storable(&get(), status, &[DATE, control]);
+            assert!(bare.is_err(), "{status} {control}: {bare:?}");
+        }
+    }
+}
+
+#[test]
+fn a_guess_is_a_part_of_the_unchanged_time_and_bounded() {
+    let rules = |heuristic_percent, heuristic_max| Rules {
+        heuristic_percent,
+        heuristic_max,
+        ..Rules::default()
+    };
+    let old = "Last-Modified: Sun, 06 Nov 1904 08:49:37 GMT";
+    let none = Err(Reason::NoExplicitFreshness);
+    for (rules, modified, expected) in [
+        (rules(10, 86_400), MODIFIED, Ok(100)),
+        (rules(50, 86_400), MODIFIED, Ok(500)),
+        (rules(10, 30), MODIFIED, Ok(30)),
+        (rules(10, 86_400), old, Ok(86_400)),
+        (rules(0, 86_400), old, none),
+        (rules(10, 0), old, none),
+        (rules(u64::MAX, u64::MAX), old, Ok(u64::MAX / 100)),
+        (
+            rules(10, 86_400),
+            "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT",
+            none,
+        ),
+        (
+            rules(10, 86_400),
+            "Last-Modified: Sun, 06 Nov 2094 08:49:37 GMT",
+            none,
+        ),
+        (rules(10, 86_400), "Last-Modified: once", none),
+    ] {
+        let found = storable_by(&rules, &get(), 200, &[DATE, modified]);
+        let found = found.map(|terms| terms.lifetime.fresh_for);
+        assert_eq!(found, expected, "{rules:?} {modified}");
+    }
+    let twice = storable(&get(), 200, &[DATE, MODIFIED, old]);
+    assert_eq!(twice.unwrap_err(), Reason::NoExplicitFreshness);
+    let aged = storable(&get(), 200, &[DATE, MODIFIED, "Age: 100"]);
+    assert_eq!(aged.unwrap_err(), Reason::NotFresh);
+}
+
+#[test]
+fn clients_errors_are_kept_for_a_configured_time() {
+    let rules = Rules {
+        negative_ttl: 7,
+        ..Rules::default()
+    };
+    for status in 200..=599 {
+        let found = storable_by(&rules, &get(), status, &[DATE]);
+        let is_negative = [404, 405, 410, 414, 501].contains(&status);
+        assert_eq!(found.is_ok(), is_negative, "{status}: {found:?}");
+        assert!(found.is_err() || found.unwrap().lifetime.fresh_for == 7);
+    }
+    for (lines, expected) in [
+        (&["Cache-Control: max-age=60"][..], Ok(60)),
+        (&[DATE, MODIFIED], Ok(7)),
+        (&["Cache-Control: max-age=0"], Err(Reason::NotFresh)),
+        (&["Cache-Control: no-store"], Err(Reason::NoStore)),
+        (&["Expires: 0"], Err(Reason::NotFresh)),
+        (&["Set-Cookie: a=b"], Err(Reason::SetCookie)),
+        (&["Age: 7"], Err(Reason::NotFresh)),
+    ] {
+        let found = storable_by(&rules, &get(), 404, lines);
+        let found = found.map(|terms| terms.lifetime.fresh_for);
+        assert_eq!(found, expected, "{lines:?}");
+    }
+}
+
+#[test]
 fn what_may_not_be_stored_says_why() {
     for (lines, reason) in [
         (&["Cache-Control: no-store"][..], Reason::NoStore),
         (&["Cache-Control: NO-STORE, max-age=60"], Reason::NoStore),
+        (&["Cache-Control: x=\"unended"], Reason::NoStore),
         (&["Cache-Control: private"], Reason::Private),
-        (&["Cache-Control: private=\"set-cookie\""], Reason::Private),
+        (&["Cache-Control: private=\"\""], Reason::Private),
+        (&["Cache-Control: private, private=\"a\""], Reason::Private),
         (&["Cache-Control: no-cache"], Reason::NoCache),
-        (&["Cache-Control: no-cache=\"set-cookie\""], Reason::NoCache),
-        (&["Vary: Accept-Encoding"], Reason::Vary),
         (&["Vary: *"], Reason::Vary),
-        (&["CDN-Cache-Control: max-age=60"], Reason::Targeted),
-        (&["Content-Range: bytes 0-1/2"], Reason::Range),
+        (&["Vary: Accept, *"], Reason::Vary),
+        (&["Vary: *, Accept"], Reason::Vary),
+        (&["Vary: Accept", "Vary: *"], Reason::Vary),
         (&["Age: 60"], Reason::NotFresh),
     ] {
         let lines = [&["Cache-Control: max-age=60"], lines].concat();
         assert_eq!(left(&lines), Err(reason), "{lines:?}");
     }
+    for line in [
+        "Vary: Accept",
+        "Vary: Accept, Cookie",
+        "Vary:",
+        // Says something of a 206 and a 416 alone (RFC 9110 §14.4).
+        "Content-Range: bytes 0-1/2",
+    ] {
+        assert_eq!(left(&["Cache-Control: max-age=60", line]), Ok(60), "{line}");
+    }
+}
+
+#[test]
+fn what_is_never_fresh_is_stored_where_it_can_be_of_use() {
+    let tag = "ETag: \"x\"";
+    for (lines, expected) in [
+        (&["Cache-Control: no-cache", tag][..], Ok(())),
+        (&["Cache-Control: no-cache", MODIFIED], Ok(())),
+        (&["Cache-Control: no-cache, max-age=60", tag], Ok(())),
+        (
+            &["Cache-Control: no-cache, max-age=60"],
+            Err(Reason::NoCache),
+        ),
+        (&["Cache-Control: no-cache"], Err(Reason::NoCache)),
+        (&["Cache-Control: max-age=0", tag], Ok(())),
+        (&["Cache-Control: max-age=0, must-revalidate", tag], Ok(())),
+        (&["Expires: 0", MODIFIED], Ok(())),
+        (&["Cache-Control: max-age=60", "Age: 70", tag], Ok(())),
+        (
+            &["Cache-Control: max-age=0, stale-while-revalidate=9"],
+            Ok(()),
+        ),
+        (&["Cache-Control: max-age=0, stale-if-error=9"], Ok(())),
+        (
+            &[
+                "Cache-Control: max-age=0, stale-while-revalidate=9",
+                "Age: 9",
+            ],
+            Err(Reason::NotFresh),
+        ),
+        (
+            &["Cache-Control: max-age=0, must-revalidate, stale-if-error=9"],
+            Err(Reason::NotFresh),
+        ),
+        (
+            &["Cache-Control: s-maxage=0, stale-while-revalidate=9"],
+            Err(Reason::NotFresh),
+        ),
+        (
+            &["Cache-Control: max-age=0", "ETag: "],
+            Err(Reason::NotFresh),
+        ),
+    ] {
+        let found = storable(&get(), 200, lines).map(|_| ());
+        assert_eq!(found, expected, "{lines:?}");
+    }
+    let server_error = storable(&get(), 500, &["Cache-Control: no-cache", tag]);
+    assert_eq!(server_error.unwrap_err(), Reason::NoExplicitFreshness);
 }
 
 #[test]
@@ -217,19 +374,19 @@ fn every_final_status_is_stored_with_a_lifetime_but_six() {
 
 #[test]
 fn a_status_that_must_be_understood_is() {
-    let lines = ["Cache-Control: must-understand, max-age=60"];
-    for (status, stored) in [
-        (200, true),
-        (404, true),
-        (299, false),
-        (499, false),
-        (999, false),
-    ] {
-        let found = storable(&get(), status, &lines);
-        assert_eq!(found.is_ok(), stored, "{status}: {found:?}");
+    for control in ["must-understand", "no-store, must-understand"] {
+        let line = format!("Cache-Control: {control}, max-age=60");
+        for (status, stored) in [
+            (200, true),
+            (404, true),
+            (299, false),
+            (499, false),
+            (999, false),
+        ] {
+            let found = storable(&get(), status, &[&line]);
+            assert_eq!(found.is_ok(), stored, "{status} {control}: {found:?}");
+        }
     }
-    let both = ["Cache-Control: must-understand, no-store, max-age=60"];
-    assert_eq!(left(&both), Err(Reason::NoStore));
 }
 
 #[test]
@@ -240,6 +397,7 @@ fn an_answer_to_authorization_is_stored_where_that_is_said() {
         ("max-age=60, public", true),
         ("max-age=60, must-revalidate", true),
         ("s-maxage=60", true),
+        ("s-maxage=x, max-age=60", false),
         ("max-age=60, proxy-revalidate", false),
     ] {
         let line = format!("Cache-Control: {control}");
@@ -258,67 +416,160 @@ fn requests_that_forbid_storing_do() {
         ("PROPFIND", &[], Reason::Method),
         ("get", &[], Reason::Method),
         ("GET", &["Cache-Control: no-store"], Reason::RequestNoStore),
-        ("GET", &["Range: bytes=0-1"], Reason::Range),
+        ("GET", &["If-Match: \"x\""], Reason::Condition),
         ("GET", &["Content-Length: 1"], Reason::RequestBody),
         ("GET", &["Transfer-Encoding: chunked"], Reason::RequestBody),
     ] {
-        let facts = request(method, lines);
-        assert_eq!(
-            storable(&facts, 200, &answer),
-            Err(reason),
-            "{method} {lines:?}"
-        );
+        let found = storable(&request(method, lines), 200, &answer);
+        assert_eq!(found.unwrap_err(), reason, "{method} {lines:?}");
     }
     for lines in [
         &["Cache-Control: no-cache"][..],
         &["Content-Length: 0"],
         &["Cookie: a=b"],
+        &["If-None-Match: \"x\""],
+        &["Range: bytes=0-1"],
     ] {
-        assert!(
-            storable(&request("GET", lines), 200, &answer).is_ok(),
-            "{lines:?}"
-        );
+        let found = storable(&request("GET", lines), 200, &answer);
+        assert!(found.is_ok(), "{lines:?}");
+    }
+    for status in [206, 416] {
+        let found = storable(&request("GET", &["Range: bytes=0-1"]), status, &answer);
+        assert_eq!(found.unwrap_err(), Reason::Range, "{status}");
     }
 }
 
 #[test]
-fn requests_that_are_not_answered_from_the_store_say_why() {
-    for (method, lines, expected) in [
-        ("GET", &[][..], Ok(())),
-        ("HEAD", &[], Ok(())),
-        ("GET", &["Content-Length: 0"], Ok(())),
-        ("GET", &["Cookie: a=b"], Ok(())),
-        ("GET", &["Authorization: Basic eA=="], Ok(())),
-        ("GET", &["Cache-Control: max-stale=60"], Ok(())),
-        ("GET", &["Cache-Control: only-if-cached"], Ok(())),
-        ("GET", &["Cache-Control: x", "Pragma: no-cache"], Ok(())),
-        ("GET", &["Pragma: x, No-Cache"], Err(Reason::NoCache)),
-        ("GET", &["Cache-Control: no-cache"], Err(Reason::NoCache)),
-        ("GET", &["Cache-Control: max-age=0"], Err(Reason::NoCache)),
-        ("GET", &["Cache-Control: max-age=x"], Err(Reason::NoCache)),
+fn a_cookie_is_stored_with_what_says_how_long_it_is_fresh() {
+    let rules = |set_cookie| Rules {
+        set_cookie,
+        ..Rules::default()
+    };
+    let (tag, cookie) = ("ETag: \"x\"", "Set-Cookie: a=b");
+    let refused = Err(Reason::SetCookie);
+    for (lines, store, strip) in [
+        (&["Cache-Control: max-age=60"][..], Ok(()), Ok(())),
+        (&["Expires: Sun, 06 Nov 1994 08:59:37 GMT"], Ok(()), Ok(())),
+        (&[DATE, MODIFIED], refused, Ok(())),
+        (&["Cache-Control: no-cache", tag], refused, Ok(())),
+        (&["Cache-Control: max-age=0", tag], refused, Ok(())),
         (
-            "GET",
-            &["Cache-Control: min-fresh=10"],
+            &["Cache-Control: no-cache=\"set-cookie\"", MODIFIED],
+            Ok(()),
+            Ok(()),
+        ),
+    ] {
+        let lines = [lines, &[cookie]].concat();
+        for (set_cookie, expected) in [
+            (SetCookie::Store, store),
+            (SetCookie::Strip, strip),
+            (SetCookie::Refuse, refused),
+        ] {
+            let found = storable_by(&rules(set_cookie), &get(), 200, &lines);
+            assert_eq!(found.map(|_| ()), expected, "{set_cookie:?} {lines:?}");
+        }
+    }
+}
+
+#[test]
+fn terms_say_what_the_answer_allows() {
+    let terms =
+        |control: &str| stored(&[&format!("Cache-Control: {control}"), "ETag: \"x\""]).terms;
+    let plain = terms("max-age=60");
+    assert!(!plain.no_cache && !plain.must_revalidate && !plain.immutable && !plain.heuristic);
+    assert_eq!(
+        (plain.stale_while_revalidate, plain.stale_if_error),
+        (0, None)
+    );
+    assert!(terms("no-cache").no_cache);
+    assert!(!terms("max-age=60, no-cache=\"a\"").no_cache);
+    assert!(terms("max-age=60, immutable").immutable);
+    for control in [
+        "must-revalidate",
+        "proxy-revalidate",
+        "s-maxage=9",
+        "s-maxage=x",
+        "no-cache",
+    ] {
+        let line = format!("{control}, max-age=60, stale-while-revalidate=5, stale-if-error=6");
+        let terms = terms(&line);
+        assert!(terms.forbids_stale(), "{control}");
+        assert_eq!(
+            (terms.stale_while_revalidate, terms.stale_if_error),
+            (0, None)
+        );
+    }
+    let windows = terms("max-age=60, stale-while-revalidate=5, stale-if-error=6");
+    assert_eq!(
+        (windows.stale_while_revalidate, windows.stale_if_error),
+        (5, Some(6))
+    );
+    let unreadable = terms("max-age=60, stale-while-revalidate=x, stale-if-error=-6");
+    assert_eq!(
+        (unreadable.stale_while_revalidate, unreadable.stale_if_error),
+        (0, Some(0))
+    );
+}
+
+#[test]
+fn directives_for_us_stand_for_all_others() {
+    let none = Reason::NoExplicitFreshness;
+    for (targeted, lines, expected) in [
+        ("max-age=30", &["Cache-Control: max-age=60"][..], Ok(30)),
+        ("max-age=30", &["Cache-Control: no-store"], Ok(30)),
+        ("max-age=30", &["Cache-Control: private"], Ok(30)),
+        ("max-age=30", &["Expires: 0"], Ok(30)),
+        ("max-age=30", &["Age: 10"], Ok(20)),
+        ("max-age=30, unknown=(a b);c", &[], Ok(30)),
+        (
+            "no-store",
+            &["Cache-Control: max-age=60"],
+            Err(Reason::NoStore),
+        ),
+        (
+            "private",
+            &["Cache-Control: max-age=60"],
+            Err(Reason::Private),
+        ),
+        (
+            "no-cache",
+            &["Cache-Control: max-age=60"],
             Err(Reason::NoCache),
         ),
         (
-            "GET",
-            &["Cache-Control: no-store"],
-            Err(Reason::RequestNoStore),
+            "max-age=0",
+            &["Cache-Control: max-age=60"],
+            Err(Reason::NotFresh),
         ),
-        ("GET", &["Range: bytes=0-1"], Err(Reason::Range)),
-        ("HEAD", &["Content-Length: 1"], Err(Reason::RequestBody)),
-        ("POST", &["Content-Length: 0"], Err(Reason::Method)),
-        ("OPTIONS", &[], Err(Reason::Method)),
+        (
+            "max-age=-1",
+            &["Cache-Control: max-age=60"],
+            Err(Reason::NotFresh),
+        ),
+        ("public", &["Cache-Control: max-age=60"], Err(none)),
+        (
+            "public",
+            &["Expires: Sun, 06 Nov 1994 08:59:37 GMT"],
+            Err(none),
+        ),
+        // As if absent.
+        ("", &["Cache-Control: max-age=60"], Ok(60)),
+        ("max-age=\"30\"", &["Cache-Control: max-age=60"], Ok(60)),
+        ("max-age=30.0", &["Cache-Control: max-age=60"], Ok(60)),
+        ("MAX-AGE=30", &["Cache-Control: max-age=60"], Ok(60)),
+        ("max-age=30,", &["Cache-Control: max-age=60"], Ok(60)),
+        ("no-store=1", &["Cache-Control: max-age=60"], Ok(60)),
     ] {
-        let found = request(method, lines).cacheable();
-        assert_eq!(found, expected, "{method} {lines:?}");
+        let line = format!("CDN-Cache-Control: {targeted}");
+        let lines = [&[&*line], lines].concat();
+        assert_eq!(left(&lines), expected, "{lines:?}");
     }
-    let facts = request(
-        "GET",
-        &["Cache-Control: only-if-cached", "Authorization: x"],
-    );
-    assert!(facts.only_if_cached && facts.authorization);
+    let rules = Rules {
+        targeted: false,
+        ..Rules::default()
+    };
+    let both = ["CDN-Cache-Control: no-store", "Cache-Control: max-age=60"];
+    assert!(storable_by(&rules, &get(), 200, &both).is_ok());
 }
 
 #[test]
@@ -327,58 +578,4 @@ fn reasons_are_words_of_their_own() {
     assert_eq!(words.len(), Reason::ALL.len());
     let plain = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
     assert!(words.iter().all(plain));
-}
-
-fn fields(lines: &[&str]) -> String {
-    let kept = with_answer(200, lines, |response| head_fields(response, RECEIVED));
-    String::from_utf8(kept).unwrap()
-}
-
-#[test]
-fn end_to_end_fields_are_stored_as_they_came() {
-    let lines = [
-        "eTag:\"x\"",
-        "X-Odd:   inner  space   ",
-        "Set-Cookie: a=b",
-        "Set-Cookie: c=d",
-        "Date: whenever",
-        "X-Empty:",
-        "Content-Type: text/plain",
-    ];
-    assert_eq!(
-        fields(&lines),
-        "eTag: \"x\"\r\nX-Odd: inner  space\r\nSet-Cookie: a=b\r\nSet-Cookie: c=d\r\n\
-         Date: whenever\r\nX-Empty: \r\nContent-Type: text/plain\r\n"
-    );
-}
-
-#[test]
-fn hop_by_hop_and_framing_fields_are_not_stored() {
-    let lines = [
-        DATE,
-        "Connection: close, X-Hop",
-        "connection: x-other",
-        "x-hop: 1",
-        "X-Other: 2",
-        "X-Kept: 3",
-        "Keep-Alive: timeout=5",
-        "Proxy-Authenticate: Basic",
-        "Proxy-Authentication-Info: x",
-        "Proxy-Authorization: x",
-        "Proxy-Connection: close",
-        "TE: trailers",
-        "Trailer: X-Sum",
-        "Transfer-Encoding: chunked",
-        "Upgrade: h2c",
-        "Age: 5",
-    ];
-    assert_eq!(fields(&lines), format!("{DATE}\r\nX-Kept: 3\r\n"));
-    assert_eq!(fields(&[DATE, "Content-Length: 5"]), format!("{DATE}\r\n"));
-}
-
-#[test]
-fn an_answer_without_a_date_gets_that_of_its_arrival() {
-    assert_eq!(fields(&["X: y"]), format!("X: y\r\n{DATE}\r\n"));
-    let listed = ["Date: Sun, 06 Nov 1984 08:49:37 GMT", "Connection: date"];
-    assert_eq!(fields(&listed), format!("{DATE}\r\n"));
 }

@@ -1,7 +1,8 @@
 //! The policy beside `http-cache-semantics`, an implementation of the same rules by others. Compared is what both claim: answers
 //! to GET of the statuses it knows, with directives spelt as it reads them, made in the second they arrive. Where it
-//! deviates on purpose it is not asked: it refuses `Set-Cookie` and `proxy-revalidate`, and it calls an answer without a
-//! lifetime storable and stale, which is here not stored at all.
+//! deviates on purpose it is not asked: it refuses `Set-Cookie` and `proxy-revalidate`, and it calls an answer that is
+//! stale at once storable, which is here stored only where it can be validated. Of requests' directives `max-stale` is
+//! not, for it takes the limit itself for too much, nor `max-age=0`.
 
 #![allow(clippy::unwrap_used, reason = "a test panics to fail")]
 
@@ -10,7 +11,8 @@ mod heads;
 use std::time::{Duration, SystemTime};
 
 use base::Wall;
-use heads::{RECEIVED, request, storable};
+use cache::policy::{self, Reuse};
+use heads::{RECEIVED, get, request, storable};
 use http_cache_semantics::{CacheOptions, CachePolicy};
 use proptest::prelude::*;
 
@@ -35,6 +37,20 @@ const EXPIRES: &[&str] = &[
     "Sun, 06 Nov 1994 08:49:57 GMT",
     "Sun, 06 Nov 1984 08:49:57 GMT",
 ];
+const MODIFIED: &[&str] = &[
+    "Sun, 06 Nov 1994 08:47:57 GMT",
+    "Sun, 06 Nov 1994 08:49:37 GMT",
+    "Sun, 06 Nov 1994 09:49:37 GMT",
+    "Sat, 05 Nov 1994 08:49:37 GMT",
+];
+const ASKED: &[&str] = &[
+    "",
+    "no-cache",
+    "max-age=1",
+    "max-age=12",
+    "min-fresh=1",
+    "min-fresh=12",
+];
 const STATUSES: &[u16] = &[
     200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414,
 ];
@@ -58,28 +74,36 @@ fn answer() -> impl Strategy<Value = Vec<String>> {
         line("Expires", EXPIRES),
         line("Age", &["0", "5", "12", "1.5", "x"]),
         line("Date", &["Sun, 06 Nov 1994 08:49:37 GMT"]),
+        line("Last-Modified", MODIFIED),
     );
-    lines.prop_map(|(a, b, c, d)| [a, b, c, d].into_iter().flatten().collect())
+    lines.prop_map(|(a, b, c, d, e)| [a, b, c, d, e].into_iter().flatten().collect())
 }
 
-fn oracle(authorization: bool, no_store: bool, status: u16, lines: &[String]) -> CachePolicy {
+fn their_request(authorization: bool, control: &str) -> http_types::Request<()> {
     let mut request = http_types::Request::get("http://h/a");
     if authorization {
         request = request.header("authorization", "x");
     }
-    if no_store {
-        request = request.header("cache-control", "no-store");
+    if !control.is_empty() {
+        request = request.header("cache-control", control);
     }
+    request.body(()).unwrap()
+}
+
+fn oracle(authorization: bool, control: &str, status: u16, lines: &[String]) -> CachePolicy {
     let mut response = http_types::Response::builder().status(status);
     for line in lines {
         let (name, value) = line.split_once(": ").unwrap();
         response = response.header(name, value);
     }
     let options = CacheOptions {
-        cache_heuristic: 0.0,
+        cache_heuristic: 0.1,
         ..CacheOptions::default()
     };
-    let (request, response) = (request.body(()).unwrap(), response.body(()).unwrap());
+    let (request, response) = (
+        their_request(authorization, control),
+        response.body(()).unwrap(),
+    );
     CachePolicy::new_options(&request, &response, at(0), options)
 }
 
@@ -96,22 +120,30 @@ proptest! {
         status in prop::sample::select(STATUSES),
         lines in answer(),
         later in 0..25_u64,
+        asked in prop::sample::select(ASKED),
     ) {
         let control = if no_store { "Cache-Control: no-store" } else { "X: y" };
         let authorized = if authorization { "Authorization: x" } else { "X: y" };
         let facts = request("GET", &[control, authorized]);
         let borrowed: Vec<_> = lines.iter().map(String::as_str).collect();
         let ours = storable(&facts, status, &borrowed);
-        let theirs = oracle(authorization, no_store, status, &lines);
+        let control = if no_store { "no-store" } else { "" };
+        let theirs = oracle(authorization, control, status, &lines);
 
-        let stored = theirs.is_storable() && !theirs.is_stale(at(0));
-        prop_assert_eq!(ours.is_ok(), stored, "{:?}", ours);
-        if let Ok(lifetime) = ours {
-            let now = Wall(RECEIVED.0 + later);
-            prop_assert_eq!(lifetime.is_fresh(now), !theirs.is_stale(at(later)));
-            prop_assert_eq!(lifetime.age(now), theirs.age(at(later)).as_secs());
-            let left = lifetime.fresh_for.saturating_sub(lifetime.age(now));
-            prop_assert_eq!(left, theirs.time_to_live(at(later)).as_secs());
+        let (is_storable, is_fresh) = (theirs.is_storable(), !theirs.is_stale(at(0)));
+        let ours_is_fresh = ours.is_ok_and(|terms| !terms.no_cache && terms.lifetime.was_fresh());
+        prop_assert_eq!(ours_is_fresh, is_storable && is_fresh, "{:?}", ours);
+        prop_assert!(ours.is_err() || is_storable, "{:?}", ours);
+        let Ok(terms) = ours else { return Ok(()) };
+        let (now, then) = (Wall(RECEIVED.0 + later), at(later));
+        prop_assert_eq!(terms.lifetime.age(now), theirs.age(then).as_secs());
+        if !terms.no_cache {
+            let left = terms.lifetime.fresh_for.saturating_sub(terms.lifetime.age(now));
+            prop_assert_eq!(left, theirs.time_to_live(then).as_secs());
         }
+        let again = get(asked);
+        let reuse = policy::reuse(&again, &terms, now);
+        let theirs = theirs.before_request(&their_request(false, asked), then);
+        prop_assert_eq!(reuse == Reuse::Fresh, theirs.satisfies_without_revalidation());
     }
 }

@@ -2,14 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test panics to fail")]
 
+mod heads;
 mod objects;
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 
 use base::Memory;
-use cache::{HeapMemory, Key, NodeStore, StoreLimits, StripedStore};
-use objects::{Stored, hash, stored, stored_as, view};
+use cache::{HeapMemory, Key, NodeStore, StoreLimits, StripedStore, Variant};
+use heads::with_request;
+use objects::{Put, Stored, TERMS, hash, stored, stored_as, varied, view};
 
 const ROOMY: StoreLimits = StoreLimits {
     objects: 1_000,
@@ -20,7 +22,7 @@ fn memory() -> HeapMemory {
     HeapMemory::new(1 << 30)
 }
 
-fn get(store: &dyn NodeStore<HeapMemory>, target: &str) -> Option<Stored> {
+fn get(store: &dyn NodeStore<HeapMemory>, target: &str) -> Option<Put> {
     store.get(hash(target), &view(target))
 }
 
@@ -36,8 +38,8 @@ macro_rules! contract {
 contract! {
     what_was_put_in_is_found
     keys_of_one_hash_are_never_mistaken
-    a_replaced_object_is_retired_when_insert_returns
-    a_removed_object_is_retired_when_remove_returns
+    a_replaced_entry_is_retired_when_insert_returns
+    a_removed_entry_is_retired_when_remove_returns
     what_is_in_already_stays
     what_somebody_retired_is_not_returned
     the_number_of_objects_is_bounded
@@ -47,18 +49,25 @@ contract! {
     room_is_made_on_demand
     room_is_made_within_a_bound
     threads_leave_it_whole
+    a_variant_joins_the_others_of_its_key
+    a_variant_replaced_leaves_the_others
+    variants_leave_with_their_entry
+    what_was_retired_lends_no_variants
+    a_freshened_answer_outlives_the_entry_before
+    threads_lose_no_variant_of_one_key
 }
 
 fn what_was_put_in_is_found<S: NodeStore<HeapMemory>>(new: impl Fn(StoreLimits) -> S) {
     let (store, memory) = (new(ROOMY), memory());
     assert!(get(&store, "/a").is_none());
     let object = stored(&memory, "/a", b"a");
-    store.insert(Arc::clone(&object));
+    let entry = store.insert(Arc::clone(&object));
     store.insert(stored(&memory, "/b", b"b"));
-    assert!(Arc::ptr_eq(&object, &get(&store, "/a").unwrap()));
+    assert!(Arc::ptr_eq(&entry, &get(&store, "/a").unwrap()));
+    assert!(Arc::ptr_eq(&object, &entry.objects()[0]));
     assert!(get(&store, "/c").is_none());
     let stats = store.stats();
-    assert_eq!((stats.objects, stats.bytes), (2, 2 * object.cost_bytes()));
+    assert_eq!((stats.objects, stats.bytes), (2, 2 * entry.cost_bytes()));
 }
 
 fn keys_of_one_hash_are_never_mistaken<S: NodeStore<HeapMemory>>(new: impl Fn(StoreLimits) -> S) {
@@ -69,20 +78,20 @@ fn keys_of_one_hash_are_never_mistaken<S: NodeStore<HeapMemory>>(new: impl Fn(St
     let collision = Key::new(hash("/a"), &view("/b"));
     store.insert(stored_as(&memory, collision, b"b"));
     assert!(store.get(hash("/a"), &view("/b")).is_some());
-    if let Some(object) = get(&store, "/a") {
-        assert!(object.key.is(&view("/a")));
+    if let Some(entry) = get(&store, "/a") {
+        assert!(entry.key().is(&view("/a")));
     }
 }
 
-fn a_replaced_object_is_retired_when_insert_returns<S: NodeStore<HeapMemory>>(
+fn a_replaced_entry_is_retired_when_insert_returns<S: NodeStore<HeapMemory>>(
     new: impl Fn(StoreLimits) -> S,
 ) {
     let (store, memory) = (new(ROOMY), memory());
-    let old = stored(&memory, "/a", b"old");
-    let new = stored(&memory, "/a", b"new");
-    store.insert(Arc::clone(&old));
+    let old = store.insert(stored(&memory, "/a", b"old"));
     assert!(old.is_live());
-    store.insert(Arc::clone(&new));
+    let object = stored(&memory, "/a", b"new");
+    let new = store.insert(Arc::clone(&object));
+    assert!(matches!(new.objects(), [only] if Arc::ptr_eq(only, &object)));
     assert!(!old.is_live() && new.is_live());
     assert!(Arc::ptr_eq(&new, &get(&store, "/a").unwrap()));
     let stats = store.stats();
@@ -90,14 +99,13 @@ fn a_replaced_object_is_retired_when_insert_returns<S: NodeStore<HeapMemory>>(
     assert_eq!(stats.bytes, new.cost_bytes());
 }
 
-fn a_removed_object_is_retired_when_remove_returns<S: NodeStore<HeapMemory>>(
+fn a_removed_entry_is_retired_when_remove_returns<S: NodeStore<HeapMemory>>(
     new: impl Fn(StoreLimits) -> S,
 ) {
     let (store, memory) = (new(ROOMY), memory());
-    let object = stored(&memory, "/a", b"a");
-    store.insert(Arc::clone(&object));
+    let entry = store.insert(stored(&memory, "/a", b"a"));
     assert!(store.remove(hash("/a"), &view("/a")));
-    assert!(!object.is_live());
+    assert!(!entry.is_live());
     assert!(get(&store, "/a").is_none());
     assert!(!store.remove(hash("/a"), &view("/a")));
     let stats = store.stats();
@@ -107,9 +115,9 @@ fn a_removed_object_is_retired_when_remove_returns<S: NodeStore<HeapMemory>>(
 fn what_is_in_already_stays<S: NodeStore<HeapMemory>>(new: impl Fn(StoreLimits) -> S) {
     let (store, memory) = (new(ROOMY), memory());
     let object = stored(&memory, "/a", b"a");
-    store.insert(Arc::clone(&object));
-    store.insert(Arc::clone(&object));
-    assert!(object.is_live());
+    let entry = store.insert(Arc::clone(&object));
+    assert!(Arc::ptr_eq(&entry, &store.insert(object)));
+    assert!(entry.is_live());
     assert!(get(&store, "/a").is_some());
     let stats = store.stats();
     assert_eq!((stats.objects, stats.replaced), (1, 0));
@@ -117,9 +125,8 @@ fn what_is_in_already_stays<S: NodeStore<HeapMemory>>(new: impl Fn(StoreLimits) 
 
 fn what_somebody_retired_is_not_returned<S: NodeStore<HeapMemory>>(new: impl Fn(StoreLimits) -> S) {
     let (store, memory) = (new(ROOMY), memory());
-    let object = stored(&memory, "/a", b"a");
-    store.insert(Arc::clone(&object));
-    object.retire();
+    let entry = store.insert(stored(&memory, "/a", b"a"));
+    entry.retire();
     assert!(get(&store, "/a").is_none());
     assert_eq!(store.stats().objects, 0);
 }
@@ -163,13 +170,11 @@ fn what_left_is_retired<S: NodeStore<HeapMemory>>(new: impl Fn(StoreLimits) -> S
     let targets: Vec<_> = (0..1_000).map(|n| format!("/{n}")).collect();
     let all: Vec<_> = targets
         .iter()
-        .map(|target| stored(&memory, target, b"x"))
+        .map(|target| store.insert(stored(&memory, target, b"x")))
         .collect();
-    all.iter()
-        .for_each(|object| store.insert(Arc::clone(object)));
     store.make_room(1);
-    for (target, object) in targets.iter().zip(&all) {
-        assert_eq!(object.is_live(), get(&store, target).is_some(), "{target}");
+    for (target, entry) in targets.iter().zip(&all) {
+        assert_eq!(entry.is_live(), get(&store, target).is_some(), "{target}");
     }
 }
 
@@ -179,8 +184,7 @@ fn what_is_touched_outlives_what_is_not<S: NodeStore<HeapMemory>>(new: impl Fn(S
         bytes: 1 << 30,
     };
     let (store, memory) = (new(limits), memory());
-    let hot = stored(&memory, "/hot", b"x");
-    store.insert(Arc::clone(&hot));
+    let hot = store.insert(stored(&memory, "/hot", b"x"));
     for n in 0..1_000 {
         store.touch(hash("/hot"));
         store.insert(stored(&memory, &format!("/{n}"), b"x"));
@@ -196,9 +200,12 @@ fn room_is_made_on_demand<S: NodeStore<HeapMemory>>(new: impl Fn(StoreLimits) ->
         store.insert(stored(&memory, &format!("/{n}"), &[0; 4096]));
     }
     let before = memory.usage().used_bytes;
-    store.make_room(10 * 4096);
+    let gone = store.make_room(10 * 4096);
     let evicted = store.stats().evicted_capacity;
     assert!((5..=20).contains(&evicted), "{evicted}");
+    assert_eq!(gone.len() as u64, evicted);
+    assert!(gone.iter().all(|object| !object.is_live()));
+    drop(gone);
     assert!(memory.usage().used_bytes < before, "nothing came back");
 }
 
@@ -220,7 +227,7 @@ fn threads_leave_it_whole<S: NodeStore<HeapMemory>>(new: impl Fn(StoreLimits) ->
         bytes: 1 << 30,
     };
     let (store, memory) = (new(limits), memory());
-    let made: Vec<Vec<Stored>> = std::thread::scope(|scope| {
+    let made: Vec<Vec<Put>> = std::thread::scope(|scope| {
         let churn = |seed: u64| {
             let (store, memory) = (&store, &memory);
             scope.spawn(move || churn(store, memory, seed))
@@ -229,26 +236,26 @@ fn threads_leave_it_whole<S: NodeStore<HeapMemory>>(new: impl Fn(StoreLimits) ->
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });
     store.make_room(0);
-    let mut live: HashMap<String, Stored> = HashMap::new();
-    for object in made.iter().flatten().filter(|object| object.is_live()) {
-        let before = live.insert(object.key.to_uri(), Arc::clone(object));
-        assert!(before.is_none(), "two live objects of {:?}", object.key);
+    let mut live: HashMap<String, Put> = HashMap::new();
+    for entry in made.iter().flatten().filter(|entry| entry.is_live()) {
+        let before = live.insert(entry.key().to_uri(), Arc::clone(entry));
+        assert!(before.is_none(), "two live entries of {:?}", entry.key());
     }
     assert_eq!(store.stats().objects, live.len() as u64);
-    let bytes: u64 = live.values().map(|object| object.cost_bytes()).sum();
+    let bytes: u64 = live.values().map(|entry| entry.cost_bytes()).sum();
     assert_eq!(store.stats().bytes, bytes);
     for n in 0..50 {
         let target = format!("/{n}");
         let uri = format!("http://cache.example{target}");
         match (get(&store, &target), live.get(&uri)) {
-            (Some(found), Some(object)) => assert!(Arc::ptr_eq(&found, object)),
-            (found, object) => assert_eq!(found.is_some(), object.is_some(), "{target}"),
+            (Some(found), Some(entry)) => assert!(Arc::ptr_eq(&found, entry)),
+            (found, entry) => assert_eq!(found.is_some(), entry.is_some(), "{target}"),
         }
     }
 }
 
 /// A thread's random mixture of calls; returns what it inserted.
-fn churn(store: &impl NodeStore<HeapMemory>, memory: &HeapMemory, seed: u64) -> Vec<Stored> {
+fn churn(store: &impl NodeStore<HeapMemory>, memory: &HeapMemory, seed: u64) -> Vec<Put> {
     let mut made = Vec::new();
     let mut random = seed;
     for _ in 0..2_000 {
@@ -257,20 +264,151 @@ fn churn(store: &impl NodeStore<HeapMemory>, memory: &HeapMemory, seed: u64) -> 
             .wrapping_add(1);
         let target = format!("/{}", (random >> 33) % 50);
         match (random >> 60) % 8 {
-            0..3 => {
-                made.push(stored(memory, &target, b"x"));
-                made.last()
-                    .into_iter()
-                    .for_each(|object| store.insert(Arc::clone(object)));
-            }
+            0..3 => made.push(store.insert(stored(memory, &target, b"x"))),
             3 => drop(store.remove(hash(&target), &view(&target))),
             4 => store.touch(hash(&target)),
-            5 => store.make_room(u64::from(random >> 40 & 1 == 1)),
+            5 => drop(store.make_room(u64::from(random >> 40 & 1 == 1))),
             _ => {
                 let found = get(store, &target);
-                assert!(found.is_none_or(|object| object.key.is(&view(&target))));
+                assert!(found.is_none_or(|entry| entry.key().is(&view(&target))));
             }
         }
     }
     made
+}
+
+/// The answer to one value of the field that it varies by.
+fn variant(memory: &HeapMemory, target: &str, value: &str) -> Stored {
+    let variant = with_request("GET", &[&format!("A: {value}")], |request| {
+        Variant::of([&b"A"[..]].into_iter(), &request.fields)
+    });
+    varied(memory, target, variant.unwrap(), value)
+}
+
+/// What the answers of an entry are for, the newest first.
+fn values(entry: &Put) -> Vec<&str> {
+    let values = entry.objects().iter().map(|object| &*object.head.fields);
+    values.map(|value| str::from_utf8(value).unwrap()).collect()
+}
+
+fn a_variant_joins_the_others_of_its_key<S: NodeStore<HeapMemory>>(new: impl Fn(StoreLimits) -> S) {
+    let (store, memory) = (new(ROOMY), memory());
+    let first = store.insert(variant(&memory, "/a", "x"));
+    let second = store.insert(variant(&memory, "/a", "y"));
+    assert!(!first.is_live() && second.is_live());
+    assert!(Arc::ptr_eq(&second, &get(&store, "/a").unwrap()));
+    assert_eq!(
+        (values(&first), values(&second)),
+        (vec!["x"], vec!["y", "x"])
+    );
+    assert!(Arc::ptr_eq(&first.objects()[0], &second.objects()[1]));
+    let again = store.insert(Arc::clone(&first.objects()[0]));
+    assert!(Arc::ptr_eq(&again, &second) && second.is_live());
+    let stats = store.stats();
+    assert_eq!((stats.objects, stats.replaced), (1, 1));
+    assert_eq!(stats.bytes, second.cost_bytes());
+    assert!(stats.bytes > first.cost_bytes());
+}
+
+fn a_variant_replaced_leaves_the_others<S: NodeStore<HeapMemory>>(new: impl Fn(StoreLimits) -> S) {
+    let (store, memory) = (new(ROOMY), memory());
+    for value in ["x", "y", "z"] {
+        store.insert(variant(&memory, "/a", value));
+    }
+    let old = get(&store, "/a").unwrap();
+    let used = memory.usage().used_bytes;
+    let y = variant(&memory, "/a", "y");
+    let new = store.insert(Arc::clone(&y));
+    assert!(!old.is_live() && new.is_live());
+    assert_eq!(values(&new), ["y", "z", "x"]);
+    assert!(Arc::ptr_eq(&new.objects()[0], &y));
+    assert_eq!(store.stats().bytes, new.cost_bytes());
+    assert!(memory.usage().used_bytes > used);
+    drop(old);
+    assert_eq!(memory.usage().used_bytes, used);
+}
+
+fn variants_leave_with_their_entry<S: NodeStore<HeapMemory>>(new: impl Fn(StoreLimits) -> S) {
+    type Leave<S> = fn(&S);
+    let leave: [Leave<S>; 3] = [
+        |store| assert!(store.remove(hash("/a"), &view("/a"))),
+        |store| assert_eq!(store.make_room(1).len(), 1),
+        |store| {
+            get(store, "/a").unwrap().retire();
+            assert!(get(store, "/a").is_none());
+        },
+    ];
+    for leave in leave {
+        let (store, memory) = (new(ROOMY), memory());
+        for value in ["x", "y", "x", "z"] {
+            store.insert(variant(&memory, "/a", value));
+        }
+        let entry = get(&store, "/a").unwrap();
+        assert_eq!(store.stats().bytes, entry.cost_bytes());
+        leave(&store);
+        assert!(!entry.is_live());
+        drop(entry);
+        let stats = store.stats();
+        assert_eq!((stats.objects, stats.bytes), (0, 0));
+        assert_eq!(memory.usage().used_bytes, 0);
+    }
+}
+
+fn what_was_retired_lends_no_variants<S: NodeStore<HeapMemory>>(new: impl Fn(StoreLimits) -> S) {
+    let (store, memory) = (new(ROOMY), memory());
+    store.insert(variant(&memory, "/a", "x")).retire();
+    let entry = store.insert(variant(&memory, "/a", "y"));
+    assert_eq!(values(&entry), ["y"]);
+    assert_eq!(store.stats().bytes, entry.cost_bytes());
+}
+
+fn a_freshened_answer_outlives_the_entry_before<S: NodeStore<HeapMemory>>(
+    new: impl Fn(StoreLimits) -> S,
+) {
+    let (store, memory) = (new(ROOMY), memory());
+    let before = store.insert(stored(&memory, "/a", b"body"));
+    let used = memory.usage().used_bytes;
+    let object = &before.objects()[0];
+    let fresh = object.freshened(object.head.fields.clone(), TERMS);
+    let after = store.insert(Arc::new(fresh));
+    assert!(!before.is_live() && after.is_live());
+    assert_eq!(store.stats().bytes, before.cost_bytes());
+    assert_eq!(memory.usage().used_bytes, used);
+    drop(before);
+    assert_eq!(memory.usage().used_bytes, used);
+    assert_eq!(after.objects()[0].body.published(), 4);
+    assert!(store.remove(hash("/a"), &view("/a")));
+    drop(after);
+    assert_eq!(memory.usage().used_bytes, 0);
+    assert_eq!(store.stats().bytes, 0);
+}
+
+fn threads_lose_no_variant_of_one_key<S: NodeStore<HeapMemory>>(new: impl Fn(StoreLimits) -> S) {
+    let memory = memory();
+    for _ in 0..50 {
+        let (store, start) = (new(ROOMY), Barrier::new(2));
+        let of = |thread: usize| (0..20).map(move |n| format!("{thread}-{n}"));
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let (store, start, memory) = (&store, &start, &memory);
+                scope.spawn(move || {
+                    start.wait();
+                    for value in of(thread) {
+                        let entry = store.insert(variant(memory, "/a", &value));
+                        assert_eq!(values(&entry)[0], value);
+                    }
+                });
+            }
+        });
+        let entry = get(&store, "/a").unwrap();
+        let mut held = values(&entry);
+        held.sort_unstable();
+        let mut all: Vec<_> = of(0).chain(of(1)).collect();
+        all.sort_unstable();
+        assert_eq!(held, all);
+        let stats = store.stats();
+        assert_eq!((stats.objects, stats.replaced), (1, 39));
+        assert_eq!(stats.bytes, entry.cost_bytes());
+    }
+    assert_eq!(memory.usage().used_bytes, 0);
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use crate::client::Client;
 use crate::clock::{PATIENCE, becomes, eventually};
@@ -72,13 +72,9 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// Runs the gateway with a configuration until it ends.
-    ///
-    /// # Panics
-    /// When it does not end.
-    #[must_use]
-    pub fn of(config: &str, environment: &[(&str, String)]) -> Ended {
-        let mut run = Run::start(config, environment);
+    /// Runs the gateway until it ends.
+    pub(crate) fn of(setup: &Setup) -> Ended {
+        let mut run = Run::start(setup);
         eventually("the gateway ends", || run.ended().is_some());
         Ended {
             code: run.ended().flatten(),
@@ -118,15 +114,16 @@ pub struct Gateway {
 
 impl Gateway {
     /// Starts the gateway and waits until it listens.
-    pub(crate) fn start(config: &str, environment: &[(&str, String)]) -> Gateway {
-        let mut run = Run::start(config, environment);
+    pub(crate) fn start(setup: &Setup) -> Gateway {
+        let mut run = Run::start(setup);
         becomes(PATIENCE, || {
             run.output().contains(STARTED) || run.ended().is_some()
         });
         let said = run.output();
         assert!(
             said.contains(STARTED) && run.ended().is_none(),
-            "the gateway did not come up with\n{config}"
+            "the gateway did not come up with\n{}",
+            setup.text()
         );
         let gateway = Gateway {
             data: listener(&said, "data"),
@@ -172,6 +169,12 @@ impl Gateway {
         self.status_kibibytes("VmRSS:") << 10
     }
 
+    /// Memory in explicit huge pages, in bytes.
+    #[must_use]
+    pub fn hugepage_bytes(&self) -> u64 {
+        self.status_kibibytes("HugetlbPages:") << 10
+    }
+
     /// Threads.
     #[must_use]
     pub fn threads(&self) -> usize {
@@ -195,15 +198,34 @@ impl Gateway {
         }
     }
 
+    /// Lowers the number of open descriptors that the kernel lets it have, or raises it as far as it was at start.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn limit_descriptors(&self, count: u64) {
+        let hard: Option<u64> = fs::read_to_string(format!("/proc/{}/limits", self.run.child.id()))
+            .unwrap_or_default()
+            .lines()
+            .find_map(|line| line.strip_prefix("Max open files"))
+            .and_then(|values| values.split_whitespace().nth(1)?.parse().ok());
+        let limit = Rlimit {
+            current: Some(hard.map_or(count, |hard| hard.min(count))),
+            maximum: hard,
+        };
+        prlimit(self.pid(), Resource::Nofile, limit).expect("the limit is set");
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
-        if let Some(id) = i32::try_from(self.run.child.id())
-            .ok()
-            .and_then(Pid::from_raw)
-        {
+        if let Some(id) = self.pid() {
             // Fails only if it has ended already.
             let _ = kill_process(id, signal);
         }
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        let id = i32::try_from(self.run.child.id()).ok()?;
+        Pid::from_raw(id)
     }
 
     /// Waits for the end and gives the exit code, `None` after a signal.
@@ -258,14 +280,14 @@ struct Run {
 }
 
 impl Run {
-    fn start(config: &str, environment: &[(&str, String)]) -> Run {
+    fn start(setup: &Setup) -> Run {
         let directory = new_directory();
         let file = directory.join("gateway.toml");
-        fs::write(&file, config).expect("the directory takes a file");
-        let mut child = command()
+        fs::write(&file, setup.text()).expect("the directory takes a file");
+        let mut child = command_under(setup.launcher())
             .arg("-c")
             .arg(&file)
-            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .envs(setup.variables().iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -328,7 +350,19 @@ impl Drop for Run {
 
 /// The binary, without what the stories' own environment would tell it.
 fn command() -> Command {
-    let mut command = Command::new(binary());
+    command_under(&[])
+}
+
+/// The same, executed by another program.
+fn command_under(launcher: &[String]) -> Command {
+    let mut command = match launcher {
+        [] => Command::new(binary()),
+        [program, arguments @ ..] => {
+            let mut command = Command::new(program);
+            command.args(arguments).arg(binary());
+            command
+        }
+    };
     for (name, _) in env::vars_os() {
         if name.as_encoded_bytes().starts_with(b"ULTRAGATE_") {
             command.env_remove(name);

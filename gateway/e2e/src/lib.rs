@@ -12,6 +12,7 @@ mod message;
 mod origin;
 mod response;
 mod setup;
+mod watch;
 
 pub use client::{Client, Ending};
 pub use clock::{Deadline, Gate, PATIENCE, becomes, eventually};
@@ -22,3 +23,4 @@ pub use origin::{Next, Origin, Request, Wire};
 pub use response::{Broken, Framing, Response};
 pub use rustix::process::Signal;
 pub use setup::Setup;
+pub use watch::{Watch, sample};

@@ -12,6 +12,7 @@ pub struct Setup {
     settings: Vec<(&'static str, &'static str, String)>,
     tables: String,
     environment: Vec<(&'static str, String)>,
+    launcher: Vec<String>,
 }
 
 impl Setup {
@@ -22,6 +23,7 @@ impl Setup {
             settings: Vec::new(),
             tables: String::new(),
             environment: Vec::new(),
+            launcher: Vec::new(),
         };
         setup
             .set("listen", "data", "\"127.0.0.1:0\"")
@@ -51,6 +53,20 @@ impl Setup {
     pub fn environment(mut self, name: &'static str, value: impl Into<String>) -> Setup {
         self.environment.push((name, value.into()));
         self
+    }
+
+    /// Has another program execute the gateway: it is given these words and, behind them, the gateway's own command line.
+    #[must_use]
+    pub fn under(mut self, launcher: &[&str]) -> Setup {
+        self.launcher = launcher.iter().map(ToString::to_string).collect();
+        self
+    }
+
+    /// Has a shell's `ulimit` set the soft and hard limit of a resource first: `("n", "64")`, `("l", "0")`.
+    #[must_use]
+    pub fn limited(self, resource: &str, value: &str) -> Setup {
+        let script = format!("ulimit -{resource} {value} && exec \"$@\"");
+        self.under(&["sh", "-c", &script, "sh"])
     }
 
     /// Adds an upstream; `more` is further lines of TOML.
@@ -115,7 +131,7 @@ impl Setup {
     /// When it ends or says nothing instead.
     #[must_use]
     pub fn start(&self) -> Gateway {
-        Gateway::start(&self.text(), &self.environment)
+        Gateway::start(self)
     }
 
     /// Starts a gateway that is not to come up and waits for its end.
@@ -124,7 +140,15 @@ impl Setup {
     /// When it does not end.
     #[must_use]
     pub fn fail(&self) -> Ended {
-        Ended::of(&self.text(), &self.environment)
+        Ended::of(self)
+    }
+
+    pub(crate) fn variables(&self) -> &[(&'static str, String)] {
+        &self.environment
+    }
+
+    pub(crate) fn launcher(&self) -> &[String] {
+        &self.launcher
     }
 }
 

@@ -1,6 +1,8 @@
 //! The operators' and Prometheus's ports.
 
-use e2e::{Backend, Client, Gateway, Origin, Response, Setup, both_drivers, eventually, get, ok};
+use e2e::{
+    Backend, Client, Gateway, Origin, Response, Setup, both_drivers, eventually, get, ok, sample,
+};
 
 fn ask(address: std::net::SocketAddr, target: &str) -> Response {
     Client::connect(address).ask(format!(
@@ -10,21 +12,6 @@ fn ask(address: std::net::SocketAddr, target: &str) -> Response {
 
 fn text(response: &Response) -> String {
     String::from_utf8_lossy(&response.body).into_owned()
-}
-
-/// The sum of the samples whose line begins with `name` and holds every one of `labels`.
-fn sample(exposition: &str, name: &str, labels: &[&str]) -> f64 {
-    let of_name = |line: &&str| {
-        line.strip_prefix(name)
-            .is_some_and(|rest| rest.starts_with(['{', ' ']))
-    };
-    let lines = exposition
-        .lines()
-        .filter(of_name)
-        .filter(|line| labels.iter().all(|label| line.contains(label)));
-    lines
-        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        .sum()
 }
 
 both_drivers!(

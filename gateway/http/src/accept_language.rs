@@ -35,6 +35,13 @@ pub fn weight<'a>(lines: impl Iterator<Item = &'a [u8]>, content_language: &[u8]
     weight_in(WeightedList::read(lines)?.as_slice(), content_language)
 }
 
+/// The weight of the range liked best, 0 to 1000. `None` where there is none, and where the lines are malformed.
+#[must_use]
+pub fn heaviest<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Option<u16> {
+    let list = WeightedList::read(lines)?;
+    list.as_slice().iter().map(|range| range.thousandths).max()
+}
+
 /// Which of the stored answers' `Content-Language` values (`b""` for none) the weights prefer; of equals the first.
 /// `None` if none is acceptable.
 #[must_use]

@@ -43,6 +43,7 @@ pub fn append_combined<'a>(lines: impl Iterator<Item = &'a [u8]>, out: &mut Vec<
             }
         }
     }
+    trim_end_of(start, out);
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,7 +66,11 @@ impl Quoting {
 
 /// Without the blanks before it.
 fn comma(start: usize, out: &mut Vec<u8>) {
+    trim_end_of(start, out);
+    out.push(b',');
+}
+
+fn trim_end_of(start: usize, out: &mut Vec<u8>) {
     let written = out.get(start..).unwrap_or_default();
     out.truncate(start + trim_end(written).len());
-    out.push(b',');
 }

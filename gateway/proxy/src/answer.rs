@@ -1,12 +1,18 @@
 //! Heads of answers to clients.
 
+use std::collections::VecDeque;
+use std::ops::Range;
+
 use base::{Memory, Wall, limits};
 use cache::Object;
+use cache::policy;
+use http::content_range::ContentRange;
 use http::date::{self, DATE_BYTES};
 use http::write::{Decimal, reason_phrase};
 use http::{Fields, Name, Response, Version};
 
 use crate::client::{Asked, Framing};
+use crate::present::Served;
 
 /// Bytes that an answer's head takes at most beyond the stored or passed fields and the request id.
 pub(crate) const HEAD_ROOM: usize = 384;
@@ -79,11 +85,13 @@ impl DateCache {
     }
 }
 
-/// How an answer that is not a hit was come by, as `Cache-Status` tells it (RFC 9211 §2).
+/// How an answer was come by, as `Cache-Status` tells it (RFC 9211 §2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// `fwd`
-    pub(crate) why: &'static str,
+    /// `fwd`; none of a hit.
+    pub(crate) forwarded: Option<&'static str>,
+    /// `fwd-status`, where it is not that of the answer.
+    pub(crate) forward_status: Option<u16>,
     pub(crate) stored: bool,
     pub(crate) collapsed: bool,
     pub(crate) detail: Option<&'static str>,
@@ -92,12 +100,29 @@ pub(crate) struct Told {
 impl Told {
     pub(crate) fn forwarded(why: &'static str, detail: Option<&'static str>) -> Self {
         Self {
-            why,
+            forwarded: Some(why),
+            forward_status: None,
             stored: false,
             collapsed: false,
             detail,
         }
     }
+
+    pub(crate) fn hit(served: Served) -> Self {
+        Self {
+            forwarded: None,
+            ..Self::forwarded("", served.detail())
+        }
+    }
+}
+
+/// How old a stored answer is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Life {
+    pub(crate) age: u64,
+    pub(crate) fresh_for: u64,
+    /// Why it serves although it is stale.
+    pub(crate) stale: Option<&'static str>,
 }
 
 /// The part of a hit's head that is the same every time: up to the number that follows `ttl=`.
@@ -120,43 +145,218 @@ pub(crate) fn hit_prefix<M: Memory>(object: &Object<M>) -> Vec<u8> {
 pub(crate) fn hit_head(
     out: &mut impl Sink,
     prefix: &[u8],
-    age: u64,
-    ttl: u64,
+    life: Life,
     asked: &Asked,
     request_id: &[u8],
 ) {
     out.put(prefix);
-    out.put(Decimal::new(ttl).bytes());
+    ttl(out, life.age, life.fresh_for);
+    if let Some(stale) = life.stale {
+        out.put(b"; detail=");
+        out.put(stale.as_bytes());
+    }
     out.put(b"\r\nAge: ");
-    out.put(Decimal::new(age).bytes());
+    out.put(Decimal::new(life.age).bytes());
     out.put(b"\r\nX-Request-Id: ");
     out.put(request_id);
     out.put(b"\r\n");
     end(out, asked, Framing::Length);
 }
 
-/// The head of a stored answer that is not a hit: the status line, its fields, then what is ours.
+/// Seconds of freshness left, less than none of what is stale (RFC 9211 §2.7).
+#[inline]
+fn ttl(out: &mut impl Sink, age: u64, fresh_for: u64) {
+    if age > fresh_for {
+        out.put(b"-");
+    }
+    out.put(Decimal::new(fresh_for.abs_diff(age)).bytes());
+}
+
+/// The head of a stored answer that is not a plain hit: the status line, its fields, then what is ours.
 pub(crate) fn stored_head<M: Memory>(
     out: &mut impl Sink,
     object: &Object<M>,
-    length: Option<u64>,
-    age: u64,
+    now: Wall,
     told: Told,
     asked: &Asked,
     request_id: &[u8],
 ) -> Framing {
     status_line(out, object.head.status, b"");
     out.put(&object.head.fields);
+    let framing = match says_length(object.head.status) {
+        true => framing_fields(out, object.body.length(), asked),
+        false => Framing::Length,
+    };
+    of_store(out, object, now, told, request_id);
+    end(out, asked, framing);
+    framing
+}
+
+/// What is ours in the head of a stored answer.
+fn of_store<M: Memory>(
+    out: &mut impl Sink,
+    object: &Object<M>,
+    now: Wall,
+    told: Told,
+    request_id: &[u8],
+) {
+    let lifetime = &object.terms.lifetime;
+    let age = lifetime.age(now);
     out.put(b"Via: 1.1 ultragate\r\nAge: ");
     out.put(Decimal::new(age).bytes());
     out.put(b"\r\n");
-    let framing = match says_length(object.head.status) {
-        true => framing_fields(out, length, asked),
-        false => Framing::Length,
-    };
-    ours(out, told, request_id);
-    end(out, asked, framing);
-    framing
+    ours(out, told, Some((age, lifetime.fresh_for)), request_id);
+}
+
+/// 304 for a stored answer (RFC 9110 §15.4.5).
+pub(crate) fn not_modified_head<M: Memory>(
+    put: &mut dyn FnMut(&[u8]),
+    object: &Object<M>,
+    now: Wall,
+    told: Told,
+    asked: &Asked,
+    request_id: &[u8],
+) {
+    let out = &mut Put(put);
+    status_line(out, 304, b"");
+    for (of, name, value) in policy::stored_lines(&object.head.fields) {
+        if policy::in_not_modified(of, &object.terms) {
+            field(out, name, value);
+        }
+    }
+    of_store(out, object, now, told, request_id);
+    end(out, asked, Framing::Length);
+}
+
+/// A sink behind a pointer.
+struct Put<'a>(&'a mut dyn FnMut(&[u8]));
+
+impl Sink for Put<'_> {
+    fn put(&mut self, bytes: &[u8]) {
+        (self.0)(bytes);
+    }
+}
+
+/// 416 for a stored answer of `length` bytes (RFC 9110 §15.5.17).
+pub(crate) fn unsatisfiable_head<M: Memory>(
+    out: &mut Vec<u8>,
+    object: &Object<M>,
+    length: u64,
+    now: Wall,
+    told: Told,
+    asked: &Asked,
+    request_id: &[u8],
+) {
+    status_line(out, 416, b"");
+    if let Some(date) = object.head.field(Name::Date) {
+        field(out, b"Date", date);
+    }
+    let range = ContentRange::Unsatisfied { complete: length };
+    field(out, b"Content-Range", range.format().bytes());
+    length_field(out, 0);
+    of_store(out, object, now, told, request_id);
+    end(out, asked, Framing::Length);
+}
+
+/// What is the same in the heads of parts.
+pub(crate) struct PartHead<'a> {
+    pub(crate) now: Wall,
+    pub(crate) told: Told,
+    pub(crate) asked: &'a Asked,
+    pub(crate) id: &'a [u8],
+}
+
+/// 206 with one part (RFC 9110 §15.3.7.1).
+pub(crate) fn part_head<M: Memory>(
+    out: &mut Vec<u8>,
+    object: &Object<M>,
+    part: &Range<u64>,
+    length: Option<u64>,
+    about: &PartHead<'_>,
+) {
+    status_line(out, 206, b"");
+    out.put(&object.head.fields);
+    field(
+        out,
+        b"Content-Range",
+        content_range(part, length).format().bytes(),
+    );
+    length_field(out, part.end - part.start);
+    of_store(out, object, about.now, about.told, about.id);
+    end(out, about.asked, Framing::Length);
+}
+
+/// 206 with several parts (RFC 9110 §15.3.7.2), whose bytes are `total`.
+pub(crate) fn multipart_head<M: Memory>(
+    out: &mut Vec<u8>,
+    object: &Object<M>,
+    total: u64,
+    about: &PartHead<'_>,
+) {
+    status_line(out, 206, b"");
+    for (of, name, value) in policy::stored_lines(&object.head.fields) {
+        if of != Name::ContentType {
+            field(out, name, value);
+        }
+    }
+    out.put(b"Content-Type: multipart/byteranges; boundary=");
+    out.put(&boundary(about.id));
+    out.put(b"\r\n");
+    length_field(out, total);
+    of_store(out, object, about.now, about.told, about.id);
+    end(out, about.asked, Framing::Length);
+}
+
+/// The pieces of a multipart body: what goes before each part, and behind the last. The stored body begins at `first`.
+pub(crate) fn multipart(
+    parts: &[Range<u64>],
+    first: u64,
+    length: Option<u64>,
+    content_type: Option<&[u8]>,
+    id: &[u8],
+) -> VecDeque<(Box<[u8]>, Range<u64>)> {
+    let boundary = boundary(id);
+    let mut pieces = VecDeque::with_capacity(parts.len() + 1);
+    for part in parts {
+        let mut before = Vec::with_capacity(128);
+        before.put(b"\r\n--");
+        before.put(&boundary);
+        before.put(b"\r\n");
+        if let Some(content_type) = content_type {
+            field(&mut before, b"Content-Type", content_type);
+        }
+        field(
+            &mut before,
+            b"Content-Range",
+            content_range(part, length).format().bytes(),
+        );
+        before.put(b"\r\n");
+        let range = part.start - first..part.end - first;
+        pieces.push_back((before.into_boxed_slice(), range));
+    }
+    let mut end = Vec::with_capacity(boundary.len() + 8);
+    end.put(b"\r\n--");
+    end.put(&boundary);
+    end.put(b"--\r\n");
+    pieces.push_back((end.into_boxed_slice(), 0..0));
+    pieces
+}
+
+/// Differs from request to request, so that no stored body holds it but by design of who chose the request's id, who gets
+/// it himself.
+fn boundary(id: &[u8]) -> Vec<u8> {
+    let mut boundary = b"ultragate-".to_vec();
+    let token = id.iter().filter(|byte| byte.is_ascii_alphanumeric());
+    boundary.extend(token.take(48));
+    boundary
+}
+
+fn content_range(part: &Range<u64>, length: Option<u64>) -> ContentRange {
+    ContentRange::Satisfied {
+        first: part.start,
+        last: part.end.saturating_sub(1),
+        complete: length,
+    }
 }
 
 /// Whether an answer of this status may tell a length (RFC 9110 §8.6).
@@ -192,7 +392,7 @@ pub(crate) fn passed_head(
         }
         PassedLength::Body(length) => framing_fields(out, length, asked),
     };
-    ours(out, told, request_id);
+    ours(out, told, None, request_id);
     end(out, asked, framing);
     framing
 }
@@ -249,7 +449,7 @@ pub(crate) fn own(
     }
     length_field(out, answer.body.len() as u64);
     match answer.told {
-        Some(told) => ours(out, told, request_id),
+        Some(told) => ours(out, told, None, request_id),
         None => field(out, b"X-Request-Id", request_id),
     }
     end(out, asked, Framing::Length);
@@ -349,15 +549,28 @@ fn length_field(out: &mut impl Sink, length: u64) {
     out.put(b"\r\n");
 }
 
-#[inline]
-fn ours(out: &mut impl Sink, told: Told, request_id: &[u8]) {
-    out.put(b"Cache-Status: ultragate; fwd=");
-    out.put(told.why.as_bytes());
+/// `life` is the age and the freshness of what the store has of it.
+fn ours(out: &mut impl Sink, told: Told, life: Option<(u64, u64)>, request_id: &[u8]) {
+    match told.forwarded {
+        Some(why) => {
+            out.put(b"Cache-Status: ultragate; fwd=");
+            out.put(why.as_bytes());
+        }
+        None => out.put(b"Cache-Status: ultragate; hit"),
+    }
+    if let Some(status) = told.forward_status {
+        out.put(b"; fwd-status=");
+        out.put(Decimal::new(u64::from(status)).bytes());
+    }
     if told.stored {
         out.put(b"; stored");
     }
     if told.collapsed {
         out.put(b"; collapsed");
+    }
+    if let Some((age, fresh_for)) = life {
+        out.put(b"; ttl=");
+        ttl(out, age, fresh_for);
     }
     if let Some(detail) = told.detail {
         out.put(b"; detail=");

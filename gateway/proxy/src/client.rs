@@ -6,12 +6,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use base::{Driver, Memory, Moment, Part, Scratch as _, SocketId, Stamp, limits};
-use cache::{Flight, Key, Resident};
+use cache::policy::RequestFacts;
+use cache::{Flight, Resident};
 use http::{BodyDecoder, BodyLength, Version};
 use telemetry::{CacheLabel, MethodLabel, RouteLabel};
 
 use crate::decide::has_body;
-use crate::fetch::Order;
 use crate::table::Ticket;
 
 /// What a client is given time for.
@@ -101,15 +101,18 @@ pub(crate) struct Exchange<D: Driver> {
     pub(crate) request_id: Box<[u8]>,
     /// The request body still to be read.
     pub(crate) body: Option<BodyDecoder>,
-    /// For an own fetch, should the one followed not serve.
-    pub(crate) order: Option<Box<Order>>,
+    /// The bytes of its head, to decide on it again.
+    pub(crate) head: Box<[u8]>,
+    pub(crate) facts: RequestFacts,
+    /// Decisions before the one under way.
+    pub(crate) tries: u8,
     pub(crate) answer: Answer<D>,
 }
 
 /// Where an exchange's answer comes from.
 pub(crate) enum Answer<D: Driver> {
     /// From a flight that has no answer yet.
-    Following(Arc<Flight<D::Memory>>, Box<Key>),
+    Following(Arc<Flight<D::Memory>>),
     /// From a fetch of its own that has none yet.
     Fetching(Ticket),
     /// From a stored object, perhaps still growing.
@@ -124,6 +127,10 @@ pub(crate) enum Answer<D: Driver> {
 pub(crate) struct Serving<D: Driver> {
     pub(crate) resident: Rc<Resident<D::Memory>>,
     pub(crate) offset: u64,
+    /// Where this piece of it ends; beyond its length: with the body.
+    pub(crate) end: u64,
+    /// Pieces behind this one, with the bytes before each.
+    pub(crate) pieces: VecDeque<(Box<[u8]>, Range<u64>)>,
     pub(crate) framing: Framing,
     /// The flight that fills the object, until it is complete.
     pub(crate) flight: Option<Arc<Flight<D::Memory>>>,
@@ -451,6 +458,8 @@ impl<D: Driver> Serving<D> {
         window: usize,
     ) -> Option<(<D::Memory as Memory>::Pin, Range<u32>)> {
         let (pin, start, end) = self.resident.piece(self.offset)?;
+        let left = u32::try_from(self.end.saturating_sub(self.offset)).unwrap_or(u32::MAX);
+        let end = end.min(start.saturating_add(left));
         let end = end.min(start.saturating_add(u32::try_from(window).unwrap_or(u32::MAX)));
         self.offset += u64::from(end.saturating_sub(start));
         Some((pin, start..end))
@@ -458,7 +467,13 @@ impl<D: Driver> Serving<D> {
 }
 
 impl<D: Driver> Exchange<D> {
-    pub(crate) fn new(asked: Asked, cache: CacheLabel, id: &[u8], body: BodyLength) -> Self {
+    pub(crate) fn new(
+        asked: Asked,
+        cache: CacheLabel,
+        id: &[u8],
+        body: BodyLength,
+        facts: RequestFacts,
+    ) -> Self {
         Self {
             asked,
             cache,
@@ -466,7 +481,9 @@ impl<D: Driver> Exchange<D> {
             why: "miss",
             request_id: id.into(),
             body: has_body(body).then(|| BodyDecoder::new(body)),
-            order: None,
+            head: Box::default(),
+            facts,
+            tries: 0,
             answer: Answer::Fetching(Ticket::NONE),
         }
     }

@@ -145,7 +145,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// A client no longer waits for its answer.
     fn leave(&mut self, io: &mut D, socket: SocketId, answer: &Answer<D>) {
         match answer {
-            Answer::Following(flight, _) => {
+            Answer::Following(flight) => {
                 let id = flight.id();
                 self.unfollow(id, socket);
                 self.disown(socket, id);

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use base::{Driver, Moment, SocketId, UpstreamId, Wall};
-use cache::policy::RequestFacts;
+use cache::policy::{RequestFacts, Rules};
 use cache::{BodyWriter, Key, Leader, Object};
 use http::{BodyDecoder, BodyLength, Method};
 
@@ -17,7 +17,10 @@ use crate::table::Ticket;
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     pub(crate) upstream: UpstreamId,
+    pub(crate) rules: Rules,
     pub(crate) head: Vec<u8>,
+    /// The head that the client sent: which variant the answer is for.
+    pub(crate) asked: Box<[u8]>,
     pub(crate) method: Method,
     pub(crate) facts: RequestFacts,
     pub(crate) body: BodyLength,
@@ -41,10 +44,18 @@ pub(crate) struct Fetch<D: Driver> {
     pub(crate) endpoints_failed: usize,
     /// A pooled connection turned out dead: only new ones from now on.
     pub(crate) fresh_only: bool,
-    /// The client that sends the body and gets what is not stored.
+    /// The client that sends the body and gets what is not stored; none of a refresh.
     pub(crate) client: Option<SocketId>,
     pub(crate) leader: Option<Leader<D::Memory>>,
+    /// The stored answer that the origin is asked to confirm.
+    pub(crate) basis: Option<Arc<Object<D::Memory>>>,
     pub(crate) filling: Option<Filling<D>>,
+    /// A copy for the store of what is passed on.
+    pub(crate) copy: Option<Copy<D>>,
+    /// The key's purges when it began.
+    pub(crate) purges: u32,
+    /// What was stored, confirmed; it is kept when the answer is whole.
+    pub(crate) confirmed: Option<Arc<Object<D::Memory>>>,
     /// The beginning of a head that has not come whole.
     pub(crate) carry: Vec<u8>,
     pub(crate) decoder: Option<BodyDecoder>,
@@ -64,6 +75,12 @@ pub(crate) struct Fetch<D: Driver> {
 pub(crate) struct Filling<D: Driver> {
     pub(crate) object: Arc<Object<D::Memory>>,
     pub(crate) writer: BodyWriter<D::Memory>,
+}
+
+/// What a copy is kept under when it is whole.
+pub(crate) struct Copy<D: Driver> {
+    pub(crate) filling: Filling<D>,
+    pub(crate) leader: Leader<D::Memory>,
 }
 
 /// Body bytes to pass on.
@@ -129,7 +146,8 @@ pub(crate) struct Pool {
 impl<D: Driver> Fetch<D> {
     pub(crate) fn new(
         order: Box<Order>,
-        client: SocketId,
+        basis: Option<Arc<Object<D::Memory>>>,
+        client: Option<SocketId>,
         leader: Option<Leader<D::Memory>>,
         requested: Wall,
     ) -> Self {
@@ -140,9 +158,13 @@ impl<D: Driver> Fetch<D> {
             socket: None,
             endpoints_failed: 0,
             fresh_only: false,
-            client: Some(client),
+            client,
             leader,
+            basis,
             filling: None,
+            copy: None,
+            purges: 0,
+            confirmed: None,
             carry: Vec::new(),
             decoder: None,
             held: VecDeque::new(),
@@ -186,13 +208,5 @@ fn is_idempotent(method: Method) -> bool {
     matches!(
         method,
         Method::Get | Method::Head | Method::Put | Method::Delete | Method::Options | Method::Trace
-    )
-}
-
-/// RFC 9110 §9.2.1; methods that are not known may do anything.
-pub(crate) fn is_safe(method: Method) -> bool {
-    matches!(
-        method,
-        Method::Get | Method::Head | Method::Options | Method::Trace
     )
 }

@@ -4,12 +4,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use base::{Driver, SocketId};
-use cache::{BodyState, Flight, FlightId, FlightState, Joined, NodeStore, Object, Resident};
+use cache::policy::{self, Reuse};
+use cache::{BodyState, Brought, Flight, FlightId, FlightState, NodeStore, Object, Resident};
+use http::{Parsed, parse_request};
 use telemetry::CacheLabel;
 
 use crate::answer::Told;
 use crate::client::{Answer, Exchange};
-use crate::fetch::Order;
 use crate::{Followers, Proxy};
 
 impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
@@ -22,10 +23,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             FlightState::Waiting => {
                 self.followers.insert(id, followers);
             }
-            FlightState::Streaming(object) => self.followers_stream(io, id, followers, &object),
+            FlightState::Streaming(object, brought) => {
+                self.followers_stream(io, id, followers, &object, brought);
+            }
             FlightState::Passed => {
                 for socket in followers.clients {
-                    self.go_alone(io, socket, id);
+                    self.go_on(io, socket, id, true);
                 }
             }
             FlightState::Failed(failure) => {
@@ -37,35 +40,40 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             }
             FlightState::Abandoned => {
                 for socket in followers.clients {
-                    self.rejoin(io, socket, id);
+                    self.go_on(io, socket, id, false);
                     self.orphan(io, socket, id);
                 }
             }
         }
     }
 
-    /// The answer is storable: those who wait begin, those who have begun go on, until the body is final.
+    /// There is an answer to share: those who wait begin, those who have begun go on, until the body is final.
     fn followers_stream(
         &mut self,
         io: &mut D,
         id: FlightId,
         mut followers: Followers<D>,
         object: &Arc<Object<D::Memory>>,
+        brought: Brought,
     ) {
         // Read first: what is published by then is all there is when the state is final.
         let state = object.body.state();
         let resident = resident_of(&mut followers, object);
         let flight = Arc::clone(&followers.flight);
         for &socket in &followers.clients {
-            if self.follows(socket, id) && state == BodyState::Failed {
+            if !self.follows(socket, id) {
+                self.touch(socket);
+            } else if state == BodyState::Failed {
                 // Nothing of it was sent yet: there is still a whole answer to be had.
-                self.go_alone(io, socket, id);
-            } else if self.follows(socket, id) {
-                let told = self.told(socket);
+                self.go_on(io, socket, id, true);
+            } else if !self.may_share(io, socket, object, brought) {
+                self.go_on(io, socket, id, true);
+            } else if self.is_for(socket, object) {
+                let told = self.told(socket, brought);
                 let flight = (state == BodyState::Filling).then(|| Arc::clone(&flight));
                 self.serve_object(io, socket, Rc::clone(&resident), told, flight);
             } else {
-                self.touch(socket);
+                self.go_on_varied(io, socket, id, object);
             }
         }
         if state == BodyState::Filling {
@@ -85,64 +93,75 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         object: Arc<Object<D::Memory>>,
     ) {
         if self.follows(socket, flight.id()) {
-            let told = self.told(socket);
+            let told = self.told(socket, Brought::Stored);
             self.serve_object(io, socket, Resident::new(object), told, Some(flight));
         }
     }
 
-    /// The answer was its leader's alone: a follower fetches for itself, and does not share.
-    fn go_alone(&mut self, io: &mut D, socket: SocketId, id: FlightId) {
-        if !self.follows(socket, id) {
-            return;
-        }
-        match self.own_order(socket) {
-            Some(order) => self.fetch(io, socket, order, None),
-            None => self.fail_exchange(io, socket, 502, "the origin's answer broke off"),
+    /// The flight has nothing for a client that waited for it.
+    fn go_on(&mut self, io: &mut D, socket: SocketId, id: FlightId, alone: bool) {
+        if self.follows(socket, id) {
+            self.decide_again(io, socket, Vec::new(), alone);
         }
     }
 
-    /// The order of a follower that fetches after all: it counts as a miss.
-    fn own_order(&mut self, socket: SocketId) -> Option<Box<Order>> {
-        let exchange = self.exchange(socket)?;
-        let order = exchange.order.take()?;
-        exchange.cache = CacheLabel::Miss;
-        Some(order)
+    /// The answer is for other requests than this client's (RFC 9111 §4.1): it waits among those that ask for its variant.
+    fn go_on_varied(
+        &mut self,
+        io: &mut D,
+        socket: SocketId,
+        id: FlightId,
+        object: &Object<D::Memory>,
+    ) {
+        if self.follows(socket, id) {
+            let variant = self.variant_of(socket, object);
+            self.decide_again(io, socket, variant, false);
+        }
     }
 
-    /// The leader went away: somebody leads anew.
-    fn rejoin(&mut self, io: &mut D, socket: SocketId, id: FlightId) {
-        if !self.follows(socket, id) {
-            return;
+    /// Whether a flight's answer may be used without validation for a client that waits for it: always for whose request it
+    /// answers.
+    fn may_share(
+        &mut self,
+        io: &D,
+        socket: SocketId,
+        object: &Object<D::Memory>,
+        brought: Brought,
+    ) -> bool {
+        if matches!(brought, Brought::Stale(_)) || self.is_led_by(socket) {
+            return true;
         }
-        let shard = self.shard;
-        let Some(exchange) = self.exchange(socket) else {
-            return;
-        };
-        let Answer::Following(_, key) = &exchange.answer else {
-            return;
-        };
-        let key = key.clone();
-        match self.flights.join(&key, shard) {
-            Joined::Follow(flight) => {
-                if let Some(exchange) = self.exchange(socket) {
-                    exchange.answer = Answer::Following(flight, key);
-                }
-                self.follow(socket);
-            }
-            Joined::Lead(leader) => {
-                let Some(exchange) = self.exchange(socket) else {
-                    return;
-                };
-                exchange.answer = Answer::Following(Arc::clone(leader.flight()), key);
-                let order = self.own_order(socket);
-                self.follow(socket);
-                match order {
-                    Some(order) => self.fetch(io, socket, order, Some(leader)),
-                    // It led the flight that was lost, and its order with it.
-                    None => self.fail_exchange(io, socket, 502, "the fetch was abandoned"),
-                }
-            }
+        let facts = self.exchange(socket).map(|exchange| exchange.facts);
+        facts.is_some_and(|facts| {
+            policy::reuse(&facts, &object.terms, io.now().wall) == Reuse::Fresh
+        })
+    }
+
+    /// Whether the flight that a client waits for is its own.
+    fn is_led_by(&mut self, socket: SocketId) -> bool {
+        let exchange = self.exchange(socket);
+        exchange.is_some_and(|exchange| exchange.cache != CacheLabel::Collapsed)
+    }
+
+    /// Whether a flight's answer is for a client that waits for it: always for whose request it answers.
+    fn is_for(&mut self, socket: SocketId, object: &Object<D::Memory>) -> bool {
+        object.variant.is_plain()
+            || self.is_led_by(socket)
+            || object.variant.is(&self.variant_of(socket, object))
+    }
+
+    /// What a client's request has in the fields that an answer varies by.
+    fn variant_of(&mut self, socket: SocketId, object: &Object<D::Memory>) -> Vec<u8> {
+        let limits = self.settings.limits.head;
+        let mut table = self.table.take().unwrap_or_default();
+        let mut variant = Vec::new();
+        if let Some(exchange) = self.exchange(socket)
+            && let Parsed::Whole(request) = parse_request(&exchange.head, &mut table, &limits)
+        {
+            object.variant.select(&request.fields, &mut variant);
         }
+        self.table = Some(table);
+        variant
     }
 
     /// The leader went away and nobody writes on: who is being served from what it left is cut.
@@ -186,7 +205,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     fn follows(&mut self, socket: SocketId, id: FlightId) -> bool {
         matches!(
             self.exchange(socket),
-            Some(Exchange { answer: Answer::Following(flight, _), .. }) if flight.id() == id
+            Some(Exchange { answer: Answer::Following(flight), .. }) if flight.id() == id
         )
     }
 
@@ -201,18 +220,29 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
     }
 
-    /// How a follower's or leader's answer was come by.
-    fn told(&mut self, socket: SocketId) -> Told {
-        let exchange = self.exchange(socket);
-        let collapsed = exchange
-            .as_ref()
-            .is_some_and(|exchange| exchange.cache == CacheLabel::Collapsed);
-        Told {
-            why: exchange.map_or("miss", |exchange| exchange.why),
-            stored: !collapsed,
-            collapsed,
-            detail: None,
+    /// How a follower's or leader's answer was come by; its exchange is labelled by it.
+    fn told(&mut self, socket: SocketId, brought: Brought) -> Told {
+        let mut told = Told::forwarded("miss", None);
+        let Some(exchange) = self.exchange(socket) else {
+            return told;
+        };
+        told.forwarded = Some(exchange.why);
+        told.collapsed = exchange.cache == CacheLabel::Collapsed;
+        match brought {
+            Brought::Stored => told.stored = !told.collapsed,
+            Brought::Revalidated => {
+                told.stored = !told.collapsed;
+                told.forward_status = Some(304);
+                if !told.collapsed {
+                    exchange.cache = CacheLabel::Revalidated;
+                }
+            }
+            Brought::Stale(why) => {
+                told.detail = Some(why);
+                exchange.cache = CacheLabel::Stale;
+            }
         }
+        told
     }
 }
 

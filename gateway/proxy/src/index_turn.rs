@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::Arc;
 
 use base::{Driver, Memory, SocketId, Span, limits};
-use cache::{KeyHash, KeyView, Leader, NodeStore, Object};
+use cache::{Entry, KeyHash, KeyView, Leader, NodeStore, Object};
 use telemetry::LockSite;
 
 use crate::Proxy;
@@ -27,7 +27,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         io: &D,
         hash: KeyHash,
         view: &KeyView<'_>,
-    ) -> Option<Arc<Object<D::Memory>>> {
+    ) -> Option<Arc<Entry<D::Memory>>> {
         self.timed(io, |store| store.get(hash, view))
     }
 
@@ -39,13 +39,17 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         self.timed(io, |store| store.remove(hash, view));
     }
 
-    /// Evicts for so many bytes; `false` where this turn may not.
-    pub(crate) fn index_make_room(&mut self, io: &D, bytes: u64) -> bool {
+    /// Evicts for so many bytes, from this shard's front too; how many objects, none where this turn may not.
+    pub(crate) fn index_make_room(&mut self, io: &D, bytes: u64) -> usize {
         if self.index_is_spent() {
-            return false;
+            return 0;
         }
-        self.timed(io, |store| store.make_room(bytes));
-        true
+        let gone = self.timed(io, |store| store.make_room(bytes));
+        for object in &gone {
+            let held = self.front.forget(object);
+            self.cells.front_evictions.add(u64::from(held));
+        }
+        gone.len()
     }
 
     /// Takes a whole answer for the index. Past [`LANDINGS_MAX`](limits::LANDINGS_MAX) it is not kept: those who follow it get
@@ -54,7 +58,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         if self.landings.len() < limits::LANDINGS_MAX {
             self.landings.push_back(landing);
         } else {
-            self.cells.stream_uncached.add(1);
+            self.cells.uncached_index_behind.add(1);
             self.landed(landing.leader);
         }
     }
@@ -64,13 +68,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         while !self.index_is_spent()
             && let Some(Landing { object, leader }) = self.landings.pop_front()
         {
-            self.timed(io, |store| store.insert(Arc::clone(&object)));
+            let key = object.key.clone();
+            let entry = self.timed(io, |store| store.insert(object));
             // Purged while it came.
             if leader.as_ref().is_some_and(Leader::is_outdated) {
-                self.index_remove(io, object.key.hash(), &object.key.view());
-                object.retire();
+                self.index_remove(io, key.hash(), &key.view());
+                entry.retire();
             } else {
-                self.front.admit(object);
+                self.front.admit(entry);
             }
             self.landed(leader);
         }

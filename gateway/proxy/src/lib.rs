@@ -16,9 +16,11 @@ mod decide;
 mod fetch;
 mod follow;
 mod index_turn;
+mod lookup;
 mod origin;
 mod origin_answer;
 mod origin_body;
+mod present;
 mod read;
 mod request;
 mod serve;
@@ -32,7 +34,7 @@ use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use base::{Completion, Driver, Moment, ShardId, SocketId, Span, Stamp};
+use base::{Completion, Driver, Fault, Moment, ShardId, SocketId, Span, Stamp};
 use cache::{Flight, FlightId, Flights, Front, KeyHasher, NodeStore, Resident};
 use http::FieldTable;
 use telemetry::ShardCells;
@@ -142,6 +144,8 @@ pub struct Proxy<D: Driver, S> {
     /// Lent to whoever parses a head.
     table: Option<FieldTable>,
     host: Vec<u8>,
+    /// For whoever tells variants apart.
+    selected: Vec<u8>,
     date: DateCache,
     pages: Arc<Pages>,
     id_seed: u64,
@@ -199,6 +203,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             due: Vec::new(),
             table: Some(FieldTable::new()),
             host: Vec::new(),
+            selected: Vec::new(),
             date: DateCache::new(),
             pages: parts.pages,
             id_seed: parts.seed,
@@ -250,7 +255,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                     self.origin_failed(io, socket, fault);
                 }
             }
-            Completion::AcceptFailed { .. } => self.cells.accept_errors.add(1),
+            Completion::AcceptFailed { fault, .. } => match fault {
+                Fault::Descriptors => self.cells.accept_no_descriptor.add(1),
+                _ => self.cells.accept_no_resource.add(1),
+            },
             Completion::Woken => {}
         }
     }

@@ -1,6 +1,7 @@
 //! Connections to origins: taken from the pool or made, given back or ended, and what their failures mean.
 
 use base::{Closing, Driver, Fault, Moment, Part, Room, SocketId, UpstreamId};
+use cache::policy::Trouble;
 use cache::{Failure, NodeStore};
 
 use crate::Proxy;
@@ -395,6 +396,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// sent yet, by the end of the connection where some were.
     pub(crate) fn fail(&mut self, io: &mut D, ticket: Ticket, status: u16, reason: &'static str) {
         self.cells.upstream_errors.add(1);
+        let unanswered = self
+            .fetches
+            .at(ticket)
+            .is_some_and(|fetch| matches!(fetch.stage, Stage::Connecting | Stage::Head));
+        if unanswered && self.serve_stale(io, ticket, Trouble::Unreachable) {
+            return;
+        }
         self.drop_conn(io, ticket);
         let Some(mut fetch) = self.fetches.remove(ticket) else {
             return;
@@ -409,6 +417,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             if fetch.stage == Stage::Body {
                 leader.land();
             } else {
+                // RFC 9111 §5.2.2.2
+                let must = fetch.basis.is_some_and(|basis| basis.terms.must_revalidate);
+                let status = if must { 504 } else { status };
                 leader.fail(Failure { status, reason });
             }
             return;
@@ -512,7 +523,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// A fetch's connection is of no use any more.
-    fn drop_conn(&mut self, io: &mut D, ticket: Ticket) {
+    pub(crate) fn drop_conn(&mut self, io: &mut D, ticket: Ticket) {
         if let Some(socket) = self.detach(ticket) {
             self.close_conn(io, socket, Closing::Orderly);
         }

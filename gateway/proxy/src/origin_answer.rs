@@ -3,21 +3,20 @@
 use std::mem;
 use std::sync::Arc;
 
-use base::{Closing, Driver, SocketId, limits};
-use cache::policy::{self, Lifetime};
-use cache::{BodyWriter, Head, Key, NodeStore, Object};
+use base::{Closing, Driver, SocketId, Wall, limits};
+use cache::policy::{self, HeadSays, Reason, Terms, Trouble};
+use cache::{Body, BodyWriter, Brought, Head, Key, KeyView, Leader, NodeStore, Object, Variant};
 use http::{
-    BodyDecoder, BodyLength, FieldTable, Parsed, Refusal, Response, parse_response, repair_response,
+    BodyDecoder, BodyLength, FieldTable, Method, Name, Parsed, Refusal, Response, parse_request,
+    parse_response, repair_response,
 };
 
 use crate::Proxy;
 use crate::answer::{self, PassedLength, Told};
 use crate::client::{Answer, Bytes};
-use crate::fetch::{Filling, Stage, is_safe};
+use crate::fetch::{Copy, Filling, Stage};
+use crate::index_turn::Landing;
 use crate::table::Ticket;
-
-/// Room asked for where the length of a body is not known.
-const EXTENT_BYTES: u64 = limits::EXTENT_BYTES_MAX as u64;
 
 /// An object and the right to fill it.
 type Reserved<M> = (Object<M>, BodyWriter<M>);
@@ -176,88 +175,326 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             self.expect_bytes(io, socket);
         }
         self.invalidate(io, ticket, response);
+        let trouble = Trouble::Status(response.status);
+        if self.confirmed(io, ticket, response) || self.serve_stale(io, ticket, trouble) {
+            return;
+        }
         let Some(fetch) = self.fetches.at(ticket) else {
             return;
         };
-        let (facts, requested) = (fetch.order.facts, fetch.requested);
-        let shared = fetch.leader.is_some();
-        let verdict = policy::storable(&facts, response, requested, now);
-        match verdict {
-            Ok(lifetime) if shared => {
-                if !self.store_answer(io, ticket, response, lifetime) {
-                    self.pass_answer(io, ticket, response, Some("storage-full"));
+        let order = &fetch.order;
+        let leads = fetch.leader.is_some();
+        match policy::storable(&order.facts, response, fetch.requested, now, &order.rules) {
+            _ if !leads => {
+                self.copy_post(io, ticket, response);
+                self.pass_answer(io, ticket, response, None);
+            }
+            Ok(terms) if policy::part(response).is_some() => {
+                self.copy(io, ticket, response, terms);
+                self.pass_answer(io, ticket, response, None);
+            }
+            Ok(terms) => {
+                if let Err(why) = self.store_answer(io, ticket, response, terms) {
+                    self.pass_answer(io, ticket, response, Some(why));
                 }
             }
-            Ok(_) => self.pass_answer(io, ticket, response, None),
-            Err(reason) => self.pass_answer(io, ticket, response, shared.then(|| reason.as_str())),
+            Err(reason) => {
+                self.expect_no_storing(io, ticket, response, reason);
+                self.pass_answer(io, ticket, response, Some(reason.as_str()));
+            }
         }
     }
 
-    /// Begins to store the answer and shares it with the followers; `false` where there is no room for it.
+    /// An answer to POST that is what GET would get (RFC 9110 §9.3.3) is kept for GET.
+    fn copy_post(&mut self, io: &D, ticket: Ticket, response: &Response<'_>) {
+        let now = io.now().wall;
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return;
+        };
+        let order = &fetch.order;
+        if order.method != Method::Post || !response.fields.has(Name::ContentLocation) {
+            return;
+        }
+        let Some(key) = order.key.as_ref().map(Key::view) else {
+            return;
+        };
+        let target = (key.scheme, key.host, key.target);
+        let times = (fetch.requested, now);
+        let terms = policy::storable_post(&order.facts, response, target, times, &order.rules);
+        // It invalidated what was there before it: that was no purge of its own.
+        if let Some(key) = &order.key {
+            fetch.purges = self.flights.purges(key.hash());
+        }
+        if let Ok(terms) = terms {
+            self.copy(io, ticket, response, terms);
+        }
+    }
+
+    /// Keeps a copy of an answer that is passed on, if there is room for it.
+    fn copy(&mut self, io: &D, ticket: Ticket, response: &Response<'_>, terms: Terms) {
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return;
+        };
+        let (rules, purges) = (fetch.order.rules, fetch.purges);
+        let asked = fetch.order.asked.clone();
+        let (Some(key), Some(length)) = (fetch.order.key.clone(), response.content_length()) else {
+            return;
+        };
+        let Some(variant) = self.variant_for(&asked, response) else {
+            return;
+        };
+        let head = Head {
+            status: response.status,
+            fields: policy::head_fields(response, io.now().wall, &rules).into_boxed_slice(),
+        };
+        let leader = self.flights.alone_since(&key, self.shard, purges);
+        if length > self.settings.object_bytes_max {
+            self.cells.uncached_max_object.add(1);
+            return;
+        }
+        let Some((object, writer)) = self.reserve(io, key, head, terms, variant, Some(length))
+        else {
+            self.cells.uncached_slab_full.add(1);
+            return;
+        };
+        let object = Arc::new(object.of_part(policy::part(response)));
+        if let Some(fetch) = self.fetches.at(ticket) {
+            let filling = Filling { object, writer };
+            fetch.copy = Some(Copy { filling, leader });
+        }
+    }
+
+    /// What is not stored now will hardly be next time: for a while nobody waits for it. What it was to confirm is used no
+    /// more.
+    fn expect_no_storing(
+        &mut self,
+        io: &D,
+        ticket: Ticket,
+        response: &Response<'_>,
+        reason: Reason,
+    ) {
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return;
+        };
+        let Some(key) = fetch.order.key.clone() else {
+            return;
+        };
+        let replaces = fetch.basis.is_some() && response.status < 500;
+        // An origin in trouble now may answer next time, and what is one client's own says nothing of others'.
+        let is_telling = response.status < 500 && !fetch.order.facts.is_unshared(false);
+        if is_telling && reason.is_of_answer() {
+            let until = Wall(io.now().wall.0 + limits::PASSING_SECONDS);
+            self.flights.pass_until(key.hash(), until);
+        }
+        if replaces {
+            self.purge(io, &key);
+        }
+    }
+
+    /// Begins to store the answer and shares it with the followers; an error is why there is no room for it.
     fn store_answer(
         &mut self,
         io: &D,
         ticket: Ticket,
         response: &Response<'_>,
-        lifetime: Lifetime,
-    ) -> bool {
+        terms: Terms,
+    ) -> Result<(), &'static str> {
         let max = self.settings.object_bytes_max;
         let Some(fetch) = self.fetches.at(ticket) else {
-            return false;
+            return Err("gone");
         };
         let length = match response.body(fetch.order.method) {
             BodyLength::Empty => Some(0),
             BodyLength::Length(length) => Some(length),
             BodyLength::Chunked | BodyLength::UntilClose => None,
         };
+        let rules = fetch.order.rules;
+        let asked = fetch.order.asked.clone();
         let Some(key) = fetch.order.key.clone() else {
-            return false;
+            return Err("gone");
         };
         if length.is_some_and(|length| length > max) {
-            return false;
+            self.cells.uncached_max_object.add(1);
+            return Err("too-large");
         }
-        let Some((object, writer)) = self.reserve(io, key, response, lifetime, length) else {
-            self.cells.stream_uncached.add(1);
-            return false;
+        let Some(variant) = self.variant_for(&asked, response) else {
+            return Err("vary");
+        };
+        let head = Head {
+            status: response.status,
+            fields: policy::head_fields(response, io.now().wall, &rules).into_boxed_slice(),
+        };
+        self.flights.forget_passing(key.hash());
+        let Some((object, writer)) = self.reserve(io, key, head, terms, variant, length) else {
+            self.cells.uncached_slab_full.add(1);
+            return Err("storage-full");
         };
         let object = Arc::new(object);
         let Some(fetch) = self.fetches.at(ticket) else {
-            return false;
+            return Err("gone");
         };
         if let Some(leader) = &fetch.leader {
-            leader.publish(Arc::clone(&object));
+            leader.publish(Arc::clone(&object), Brought::Stored);
             self.moved.push(leader.flight().id());
         }
         fetch.filling = Some(Filling { object, writer });
+        Ok(())
+    }
+
+    /// For which requests an answer is.
+    fn variant_for(&mut self, asked: &[u8], response: &Response<'_>) -> Option<Variant> {
+        if !response.fields.has(Name::Vary) {
+            return Some(Variant::default());
+        }
+        let mut table = FieldTable::new();
+        match parse_request(asked, &mut table, &self.settings.limits.head) {
+            Parsed::Whole(request) => Variant::of(response.fields.all(Name::Vary), &request.fields),
+            _ => None,
+        }
+    }
+
+    /// The origin confirmed what is stored (RFC 9111 §4.3.4): it serves on under its new head.
+    fn confirmed(&mut self, io: &D, ticket: Ticket, response: &Response<'_>) -> bool {
+        let now = io.now().wall;
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return false;
+        };
+        let Some(basis) = fetch.basis.clone() else {
+            return false;
+        };
+        let (facts, rules, requested) = (fetch.order.facts, fetch.order.rules, fetch.requested);
+        let head_only = fetch.order.method == Method::Head && response.status == 200;
+        if head_only {
+            return self.head_confirmed(io, ticket, response, &basis);
+        }
+        if response.status != 304 || !policy::speaks_of(response, &basis.terms, &basis.head.fields)
+        {
+            return false;
+        }
+        let (fields, terms) = policy::freshened(
+            &facts,
+            (basis.head.status, &basis.head.fields),
+            response,
+            (requested, now),
+            &rules,
+        );
+        let keep = terms.is_ok();
+        let terms = terms.unwrap_or(basis.terms);
+        let object = Arc::new(basis.freshened(fields.into_boxed_slice(), terms));
+        if !keep {
+            let key = object.key.clone();
+            self.purge(io, &key);
+        }
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return true;
+        };
+        if let Some(leader) = &fetch.leader {
+            leader.publish(Arc::clone(&object), Brought::Revalidated);
+            self.moved.push(leader.flight().id());
+        }
+        fetch.confirmed = keep.then_some(object);
         true
     }
 
-    /// Reserves memory for an object, evicting once where there is none.
+    /// An answer to HEAD speaks of what is stored for GET (RFC 9111 §4.3.5): it updates that, or ends its use; the client
+    /// gets it as it is.
+    fn head_confirmed(
+        &mut self,
+        io: &D,
+        ticket: Ticket,
+        response: &Response<'_>,
+        basis: &Arc<Object<D::Memory>>,
+    ) -> bool {
+        let now = io.now().wall;
+        let length = basis.body.length();
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return false;
+        };
+        let (mut facts, rules, requested) = (fetch.order.facts, fetch.order.rules, fetch.requested);
+        match policy::head_says(response, &basis.terms, &basis.head.fields, length) {
+            HeadSays::Nothing => {}
+            HeadSays::Invalidate => {
+                let key = basis.key.clone();
+                self.purge(io, &key);
+            }
+            HeadSays::Update => {
+                facts.method = Method::Get;
+                let stored = (basis.head.status, &*basis.head.fields);
+                let times = (requested, now);
+                let (fields, terms) = policy::freshened(&facts, stored, response, times, &rules);
+                let outdated = self
+                    .fetches
+                    .at(ticket)
+                    .and_then(|fetch| fetch.leader.as_ref());
+                let outdated = outdated.is_some_and(Leader::is_outdated);
+                if let Ok(terms) = terms
+                    && !outdated
+                {
+                    let object = Arc::new(basis.freshened(fields.into_boxed_slice(), terms));
+                    self.land(Landing {
+                        object,
+                        leader: None,
+                    });
+                }
+            }
+        }
+        false
+    }
+
+    /// Ends a fetch by serving what is stored to those who wait for it, where trouble with the origin allows that
+    /// (RFC 9111 §4.2.4, RFC 5861 §4).
+    pub(crate) fn serve_stale(&mut self, io: &mut D, ticket: Ticket, trouble: Trouble) -> bool {
+        let now = io.now().wall;
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return false;
+        };
+        let (Some(basis), Some(_)) = (fetch.basis.clone(), &fetch.leader) else {
+            return false;
+        };
+        let order = &fetch.order;
+        let allowed =
+            policy::stale_on_error(&order.facts, &basis.terms, now, trouble, &order.rules);
+        let Some(why) = allowed else {
+            return false;
+        };
+        // Of the error nothing is wanted.
+        self.drop_conn(io, ticket);
+        let leader = self.fetches.remove(ticket).and_then(|fetch| fetch.leader);
+        if let Some(leader) = leader {
+            self.leading.remove(&leader.flight().id());
+            leader.publish(basis, Brought::Stale(why));
+            self.landed(Some(leader));
+        }
+        true
+    }
+
+    /// Reserves memory for an object, evicting where there is none.
     fn reserve(
         &mut self,
         io: &D,
         key: Key,
-        response: &Response<'_>,
-        lifetime: Lifetime,
+        head: Head,
+        terms: Terms,
+        variant: Variant,
         length: Option<u64>,
     ) -> Option<Reserved<D::Memory>> {
-        let head = Head {
-            status: response.status,
-            fields: policy::head_fields(response, io.now().wall).into_boxed_slice(),
-        };
         let max = self.settings.object_bytes_max;
-        let object = Object::new(
-            &self.memory,
-            key.clone(),
-            head.clone(),
-            lifetime,
-            length,
-            max,
-        );
-        if object.is_some() || !self.index_make_room(io, length.unwrap_or(EXTENT_BYTES)) {
-            return object;
-        }
-        Object::new(&self.memory, key, head, lifetime, length, max)
+        let (mut evicted, mut wanted) = (0, length.unwrap_or(0));
+        let (body, writer) = loop {
+            if let Some(reserved) = Body::new(&self.memory, length, max) {
+                break reserved;
+            }
+            match self.index_make_room(io, wanted) {
+                0 => return None,
+                count => evicted += count,
+            }
+            if evicted > limits::ROOM_EVICTIONS_MAX {
+                return None;
+            }
+            // What other fronts and sends hold comes back later: one more at a time.
+            wanted = 1;
+        };
+        Some((Object::new(key, head, terms, variant, body), writer))
     }
 
     /// The answer is for its client alone: those who waited for it fetch for themselves.
@@ -312,18 +549,34 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         self.put(client, head);
     }
 
-    /// A success of an unsafe method ends the use of what is stored for its target (RFC 9111 §4.4).
+    /// A success of an unsafe method ends the use of what is stored for its target, and for what its answer names
+    /// (RFC 9111 §4.4).
     fn invalidate(&mut self, io: &D, ticket: Ticket, response: &Response<'_>) {
         let Some(fetch) = self.fetches.at(ticket) else {
             return;
         };
-        if is_safe(fetch.order.method) || !(200..400).contains(&response.status) {
+        if !policy::invalidates(fetch.order.method, response.status) {
             return;
         }
-        if let Some(key) = fetch.order.key.clone() {
-            self.flights.outdate(&key);
-            self.index_remove(io, key.hash(), &key.view());
+        let Some(key) = fetch.order.key.clone() else {
+            return;
+        };
+        let view = key.view();
+        for target in policy::invalidated_targets(response, view.scheme, view.host, view.target) {
+            let view = KeyView {
+                target: &target,
+                ..view
+            };
+            let key = Key::new(self.hasher.hash(&view), &view);
+            self.purge(io, &key);
         }
+        self.purge(io, &key);
+    }
+
+    /// Ends the use of what is stored under a key, and of what is being fetched for it.
+    fn purge(&mut self, io: &D, key: &Key) {
+        self.flights.outdate(key);
+        self.index_remove(io, key.hash(), &key.view());
     }
 
     /// An interim answer goes to the client, if it speaks HTTP/1.1 and has no final head yet.

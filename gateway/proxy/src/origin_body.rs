@@ -1,16 +1,18 @@
 //! Bodies of answers: into the store, to the client, or through a tunnel.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::slice;
 use std::sync::Arc;
 
-use base::{Driver, Room, limits};
-use cache::NodeStore;
+use base::limits::{self, ROOM_EVICTIONS_MAX};
+use base::{Driver, Room};
+use cache::{NodeStore, Short};
 
 use crate::Proxy;
 use crate::body;
 use crate::client::{Answer, Bytes};
-use crate::fetch::{Held, Stage};
+use crate::fetch::{Copy, Held, Stage};
 use crate::index_turn::Landing;
 use crate::table::Ticket;
 
@@ -34,6 +36,16 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         if fetch.filling.is_some() {
             self.fill(io, ticket, bytes, taken.pieces);
         } else {
+            if let Some(copy) = fetch.copy.as_mut() {
+                let mut pieces = taken.pieces.iter().cloned();
+                let fits = pieces.all(|piece| {
+                    let data = bytes.get(piece).unwrap_or_default();
+                    copy.filling.writer.append(data).is_ok()
+                });
+                if !fits {
+                    fetch.copy = None;
+                }
+            }
             self.hold(io, ticket, bytes, &taken.pieces);
         }
         if ended {
@@ -46,35 +58,62 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
 
     /// Appends to the object being stored, and goes on as a stream where it outgrows its place.
     fn fill(&mut self, io: &mut D, ticket: Ticket, bytes: Bytes<D>, pieces: Vec<Range<usize>>) {
+        let mut left = VecDeque::from(pieces);
+        let ended = self.append(io, ticket, &bytes, &mut left);
         let Some(fetch) = self.fetches.at(ticket) else {
             return;
         };
-        let Some(filling) = fetch.filling.as_mut() else {
-            return;
-        };
-        let mut rest = pieces.into_iter();
-        let mut left = None;
-        for piece in rest.by_ref() {
-            let data = bytes.get(piece.clone()).unwrap_or_default();
-            if let Err(short) = filling.writer.append(data) {
-                left = Some(piece.start + short.taken..piece.end);
-                break;
-            }
-        }
         if let Some(leader) = &fetch.leader {
             leader.progress();
             self.moved.push(leader.flight().id());
         }
-        if let Some(left) = left {
-            let left = std::iter::once(left).chain(rest).collect();
-            self.spill(io, ticket, bytes, left);
+        if let Err(short) = ended {
+            match short.wanted {
+                None => self.cells.uncached_max_object.add(1),
+                Some(_) => self.cells.uncached_slab_full.add(1),
+            }
+            self.spill(io, ticket, bytes, &Vec::from(left));
         }
+    }
+
+    /// Appends pieces to the object being stored, and takes them off `left`, evicting where there is no room.
+    fn append(
+        &mut self,
+        io: &D,
+        ticket: Ticket,
+        bytes: &Bytes<D>,
+        left: &mut VecDeque<Range<usize>>,
+    ) -> Result<(), Short> {
+        let mut evicted = 0;
+        while let Some(piece) = left.front_mut() {
+            let fetch = self.fetches.at(ticket);
+            let Some(filling) = fetch.and_then(|fetch| fetch.filling.as_mut()) else {
+                return Ok(());
+            };
+            let Err(short) = filling
+                .writer
+                .append(bytes.get(piece.clone()).unwrap_or_default())
+            else {
+                left.pop_front();
+                continue;
+            };
+            piece.start += short.taken;
+            let Some(extent) = short.wanted.filter(|_| evicted < ROOM_EVICTIONS_MAX) else {
+                return Err(short);
+            };
+            // As for a known length: for the whole extent first, then one more at a time.
+            let first = evicted == 0 || short.taken > 0;
+            match self.index_make_room(io, if first { extent } else { 1 }) {
+                0 => return Err(short),
+                count => evicted += count,
+            }
+        }
+        Ok(())
     }
 
     /// The object outgrew its bound or the slab: it is not stored. The fetch's own client goes on with what follows as a
     /// stream; others that had begun are cut, for nobody keeps what they have yet to read.
-    fn spill(&mut self, io: &mut D, ticket: Ticket, bytes: Bytes<D>, left: Vec<Range<usize>>) {
-        self.cells.stream_uncached.add(1);
+    fn spill(&mut self, io: &mut D, ticket: Ticket, bytes: Bytes<D>, left: &[Range<usize>]) {
         self.begin_own(io, ticket);
         let Some(fetch) = self.fetches.at(ticket) else {
             return;
@@ -94,7 +133,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return self.abort(io, ticket);
         };
         serving.spill = Some(ticket);
-        self.hold(io, ticket, bytes, &left);
+        self.hold(io, ticket, bytes, left);
     }
 
     /// Begins to serve the fetch's own client now if that was left to the end of the turn: once the object failed, it would
@@ -155,6 +194,29 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return;
         };
         fetch.stage = Stage::Done;
+        if let Some(leader) = fetch.leader.take_if(|_| fetch.filling.is_none()) {
+            let confirmed = fetch.confirmed.take();
+            self.fetches.remove(ticket);
+            self.leading.remove(&leader.flight().id());
+            return match confirmed {
+                Some(object) => self.land(Landing {
+                    object,
+                    leader: Some(leader),
+                }),
+                None => self.landed(Some(leader)),
+            };
+        }
+        if let Some(Copy { filling, leader }) = fetch.copy.take()
+            && filling.writer.finish()
+        {
+            self.land(Landing {
+                object: filling.object,
+                leader: Some(leader),
+            });
+        }
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return;
+        };
         let Some(filling) = fetch.filling.take() else {
             if let Some(client) = fetch.client {
                 self.touch(client);

@@ -106,7 +106,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             }
             match parse_request(rest, &mut table, &self.settings.limits.head) {
                 Parsed::Whole(request) => {
-                    let flow = self.decide(io, socket, &request, arrival);
+                    let head = rest.get(..request.length).unwrap_or_default();
+                    let flow = self.decide(io, socket, &request, head, arrival);
                     match flow {
                         Flow::Parched => break Stop::Parched(at),
                         Flow::PutOff => break Stop::PutOff(at),

@@ -7,16 +7,23 @@ use crate::answer::{Sink as _, field, stays};
 
 /// What is asked of an origin beside what the client asked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wish {
+pub(crate) struct Wish<'a> {
     /// The whole object is wanted, for the store: conditions and ranges stay here.
     pub(crate) whole: bool,
     /// The client's upgrade passes.
     pub(crate) upgrade: bool,
+    /// Field lines that ask whether what is stored still holds.
+    pub(crate) validators: &'a [u8],
 }
 
 /// The head of the request to an origin (RFC 9110 §7.6): target byte for byte, the authority asked for as Host,
 /// hop-by-hop fields left out, framing written anew.
-pub(crate) fn head(request: &Request<'_>, host: &[u8], wish: Wish, request_id: &[u8]) -> Vec<u8> {
+pub(crate) fn head(
+    request: &Request<'_>,
+    host: &[u8],
+    wish: Wish<'_>,
+    request_id: &[u8],
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(request.length + 128);
     out.put(request.method_bytes);
     out.put(b" ");
@@ -36,6 +43,7 @@ pub(crate) fn head(request: &Request<'_>, host: &[u8], wish: Wish, request_id: &
         Version::Http10 => b"Via: 1.0 ultragate\r\n",
     });
     field(&mut out, b"X-Request-Id", request_id);
+    out.put(wish.validators);
     framing(&mut out, request);
     if wish.upgrade {
         for value in request.fields.all(Name::Upgrade) {
@@ -47,7 +55,7 @@ pub(crate) fn head(request: &Request<'_>, host: &[u8], wish: Wish, request_id: &
     out
 }
 
-fn passes(name: Name, wish: Wish) -> bool {
+fn passes(name: Name, wish: Wish<'_>) -> bool {
     if stays(name) || matches!(name, Name::Host | Name::XRequestId) {
         return false;
     }

@@ -1,19 +1,21 @@
 //! Answers to clients: hits in one piece, objects and streams window by window.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use base::{Driver, Moment, Part, Scratch as _, SocketId, limits};
+use cache::policy::RequestFacts;
 use cache::{BodyState, NodeStore, Resident};
+use http::BodyLength;
 use telemetry::{CacheLabel, RequestRecord, RouteLabel};
 
 use crate::Proxy;
-use crate::answer::{
-    self, HEAD_ROOM, HIT_ROOM, Own, REQUEST_ID_MAX, Reserved, Sink as _, Told, error_body,
-};
+use crate::answer::{self, HIT_ROOM, Own, Reserved, Sink as _, Told, error_body};
 use crate::body;
 use crate::client::{Answer, Asked, Exchange, Framing, Output, Patience, Record, Serving, Work};
+use crate::decide::Question;
 use crate::fetch::Stage;
+use crate::present::Served;
 use crate::read::Flow;
 use crate::table::Ticket;
 
@@ -34,11 +36,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     pub(crate) fn serve_hit(
         &mut self,
         io: &mut D,
-        socket: SocketId,
+        question: &Question<'_>,
         resident: &Rc<Resident<D::Memory>>,
-        asked: Asked,
-        id: &[u8],
+        facts: &RequestFacts,
+        served: Served,
     ) -> Flow {
+        let (socket, asked, id) = (question.socket, question.asked, question.id);
         let Some(work) = self
             .clients
             .at(socket)
@@ -55,33 +58,40 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let body = body.filter(|body| body.len() <= limits::COPY_BODY_BYTES_MAX);
         let prefix = resident.prefix(|| answer::hit_prefix(object));
         let need = prefix.len() + HIT_ROOM + id.len() + body.map_or(0, <[u8]>::len);
-        let age = object.lifetime.age(io.now().wall);
-        let ttl = object.lifetime.fresh_for.saturating_sub(age);
+        let lifetime = &object.terms.lifetime;
+        let age = lifetime.age(io.now().wall);
+        let life = answer::Life {
+            age,
+            fresh_for: lifetime.fresh_for,
+            stale: served.detail(),
+        };
         if need <= limits::SCRATCH_BYTES {
             let Some(scratch) = work.output.scratch(io, need) else {
                 return Flow::Parched;
             };
             let mut out = Reserved::new(scratch.spare());
-            answer::hit_head(&mut out, prefix, age, ttl, &asked, id);
+            answer::hit_head(&mut out, prefix, life, &asked, id);
             out.put(body.unwrap_or_default());
             let used = out.used();
             scratch.advance(used);
         } else {
             let mut head = Vec::with_capacity(need);
-            answer::hit_head(&mut head, prefix, age, ttl, &asked, id);
+            answer::hit_head(&mut head, prefix, life, &asked, id);
             head.extend_from_slice(body.unwrap_or_default());
             work.output.push(Part::Heap(head.into_boxed_slice()));
         }
         let status = object.head.status;
         if body.is_some() {
-            work.record(asked, status, CacheLabel::Hit);
+            work.record(asked, status, served.label());
             return self.answered(socket, asked);
         }
-        let mut exchange = Exchange::new(asked, CacheLabel::Hit, &[], http::BodyLength::Empty);
+        let mut exchange = Exchange::new(asked, served.label(), &[], BodyLength::Empty, *facts);
         exchange.status = status;
         exchange.answer = Answer::Serving(Serving {
             resident: Rc::clone(resident),
             offset: 0,
+            end: u64::MAX,
+            pieces: VecDeque::new(),
             framing: Framing::Length,
             flight: None,
             spill: None,
@@ -175,7 +185,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// After an answer: the connection goes on, or ends once it is sent.
-    fn answered(&mut self, socket: SocketId, asked: Asked) -> Flow {
+    pub(crate) fn answered(&mut self, socket: SocketId, asked: Asked) -> Flow {
         if !asked.keep_alive
             && let Some(client) = self.clients.at(socket)
         {
@@ -364,50 +374,6 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         self.touch(socket);
     }
 
-    /// Begins to serve an object to a client that waited for it.
-    pub(crate) fn serve_object(
-        &mut self,
-        io: &mut D,
-        socket: SocketId,
-        resident: Rc<Resident<D::Memory>>,
-        told: Told,
-        flight: Option<Arc<cache::Flight<D::Memory>>>,
-    ) {
-        let now = io.now().wall;
-        let Some(exchange) = self.exchange(socket) else {
-            return;
-        };
-        let object = &resident.object;
-        let mut head = Vec::with_capacity(object.head.fields.len() + HEAD_ROOM + REQUEST_ID_MAX);
-        let framing = answer::stored_head(
-            &mut head,
-            object,
-            object.body.length(),
-            object.lifetime.age(now),
-            told,
-            &exchange.asked,
-            &exchange.request_id,
-        );
-        exchange.status = object.head.status;
-        exchange.asked.keep_alive &= framing != Framing::Close;
-        exchange.order = None;
-        exchange.answer = Answer::Serving(Serving {
-            resident,
-            offset: 0,
-            framing,
-            flight,
-            spill: None,
-        });
-        if let Some(work) = self
-            .clients
-            .at(socket)
-            .and_then(|client| client.work.as_mut())
-        {
-            work.output.push(Part::Heap(head.into_boxed_slice()));
-        }
-        self.touch(socket);
-    }
-
     /// Counts a request whose answer did not get out whole.
     pub(crate) fn count_unsent(&self, record: &Record) {
         count(&self.cells, record, self.reaped);
@@ -424,6 +390,14 @@ fn serve_window<D: Driver>(work: &mut Work<D>) -> Result<Step, Answer<D>> {
     };
     let output = &mut work.output;
     while output.has_room() {
+        if serving.offset >= serving.end {
+            let Some((before, part)) = serving.pieces.pop_front() else {
+                return Ok(Step::Over);
+            };
+            (serving.offset, serving.end) = (part.start, part.end);
+            output.push(Part::Heap(before));
+            continue;
+        }
         // Read before the bytes: what a final state then leaves unread is nothing.
         let state = serving.resident.object.body.state();
         let Some((pin, range)) = serving.next(output.window()) else {

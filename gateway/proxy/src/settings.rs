@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use base::{RouteId, Span, UpstreamId, limits};
+use cache::policy::Rules;
 use http::HeadLimits;
 
 /// Everything a shard's proxy is told at start.
@@ -62,6 +63,8 @@ pub struct Route {
     pub upstream: UpstreamId,
     /// Whether answers may be stored and served from the store.
     pub cache: bool,
+    /// How the cache treats them.
+    pub rules: Rules,
 }
 
 /// An upstream as configured.
@@ -187,6 +190,7 @@ mod tests {
             prefix: prefix.as_bytes().to_vec(),
             upstream: UpstreamId(0),
             cache: true,
+            rules: Rules::default(),
         }
     }
 

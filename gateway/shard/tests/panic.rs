@@ -180,6 +180,7 @@ fn parts(slab: &Slab, mailboxes: &Arc<Mailboxes>, origin: SocketAddr) -> Shared 
         prefix: b"/".to_vec(),
         upstream: UpstreamId(0),
         cache: true,
+        rules: cache::policy::Rules::default(),
     };
     Shared {
         id: ShardId(0),

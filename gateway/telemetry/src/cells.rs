@@ -198,7 +198,11 @@ pub struct ShardCells {
     /// Objects dropped from the front.
     pub front_evictions: Counter,
     /// Answers streamed uncached because the slab was full.
-    pub stream_uncached: Counter,
+    pub uncached_slab_full: Counter,
+    /// Answers streamed uncached because their body is larger than `cache.max_object`.
+    pub uncached_max_object: Counter,
+    /// Whole answers not kept because too many waited for the index.
+    pub uncached_index_behind: Counter,
     /// Turns of the loop.
     pub turns: Counter,
     /// Nanoseconds in which the loop did something.
@@ -219,8 +223,10 @@ pub struct ShardCells {
     pub cq_overflow: Counter,
     /// Submission queue found full (from the driver).
     pub sq_full: Counter,
-    /// Accepts that failed for want of descriptors or memory.
-    pub accept_errors: Counter,
+    /// Accepts that failed for want of descriptors.
+    pub accept_no_descriptor: Counter,
+    /// Accepts that failed otherwise: the table of connections is full, or the kernel is short of memory.
+    pub accept_no_resource: Counter,
     /// Answers cut off in the middle, visibly: the origin broke off, or the client did not take them.
     pub cut_answers: Counter,
     /// Clients that ran out of time (head, body, taking an answer, or in a silent tunnel).
@@ -297,7 +303,9 @@ impl ShardCells {
             index_hits: Counter::default(),
             misses: Counter::default(),
             front_evictions: Counter::default(),
-            stream_uncached: Counter::default(),
+            uncached_slab_full: Counter::default(),
+            uncached_max_object: Counter::default(),
+            uncached_index_behind: Counter::default(),
             turns: Counter::default(),
             busy_ns: Counter::default(),
             restarts: Counter::default(),
@@ -308,7 +316,8 @@ impl ShardCells {
             buffer_starvation: Counter::default(),
             cq_overflow: Counter::default(),
             sq_full: Counter::default(),
-            accept_errors: Counter::default(),
+            accept_no_descriptor: Counter::default(),
+            accept_no_resource: Counter::default(),
             cut_answers: Counter::default(),
             client_timeouts: Counter::default(),
             ready: Gauge::unset(),

@@ -170,8 +170,8 @@ families! {
         "Open connections to clients and to upstreams, idle ones included.";
     CONNECTIONS_ACCEPTED: Counter Count "connections_accepted_total" ["shard"]
         "Client connections accepted.";
-    ACCEPT_ERRORS: Counter Count "accept_errors_total" ["shard"]
-        "Accepts that failed for want of descriptors, memory or table slots; the connections wait in the kernel's queue.";
+    ACCEPT_ERRORS: Counter Count "accept_errors_total" ["shard", "reason"]
+        "Accepts that failed for want of descriptors or of other resources (places for connections, memory); the connections wait in the kernel's queue.";
     ANSWERS_CUT: Counter Count "answers_cut_total" ["shard"]
         "Answers ended in the middle, visibly: the origin broke off, or the client did not take them.";
     CLIENT_TIMEOUTS: Counter Count "client_timeouts_total" ["shard"]
@@ -220,8 +220,8 @@ families! {
         "Objects in the node-wide index.";
     CACHE_BYTES: Gauge Bytes "cache_bytes" []
         "Bytes the objects of the node-wide index take.";
-    CACHE_STREAM_UNCACHED: Counter Count "cache_stream_uncached_total" []
-        "Answers streamed without being stored because the body slabs were full.";
+    CACHE_STREAM_UNCACHED: Counter Count "cache_stream_uncached_total" ["reason"]
+        "Answers that may be stored and were streamed without, by reason: slab_full (the pool had no room), max_object (larger than cache.max_object), index_behind (too many waited for the index).";
     CACHE_GC_RUNS: Counter Count "cache_gc_runs_total" []
         "Sweeps of the cache on request.";
     CACHE_WARMING_IN_PROGRESS: Gauge Flag "cache_warming_in_progress" []

@@ -94,7 +94,12 @@ impl Reader {
             .sample(["client"], clients)
             .sample(["upstream"], upstreams);
         self.by_shard(out, &names::CONNECTIONS_ACCEPTED, |cells| &cells.accepted);
-        self.by_shard(out, &names::ACCEPT_ERRORS, |cells| &cells.accept_errors);
+        let mut errors = out.family(&names::ACCEPT_ERRORS);
+        for cells in &self.shards {
+            let shard = label(cells);
+            errors.sample([&shard, "descriptors"], cells.accept_no_descriptor.read());
+            errors.sample([&shard, "resources"], cells.accept_no_resource.read());
+        }
         self.by_shard(out, &names::ANSWERS_CUT, |cells| &cells.cut_answers);
         self.by_shard(out, &names::CLIENT_TIMEOUTS, |cells| &cells.client_timeouts);
         self.by_shard(out, &names::CONNECTIONS_REFUSED, |cells| &cells.refused);
@@ -157,8 +162,11 @@ impl Reader {
         out.value(&names::CACHE_FRONT_HITS, front);
         out.value(&names::CACHE_INDEX_HITS, index);
         out.value(&names::CACHE_MISSES, self.sum(|cells| &cells.misses));
-        let uncached = self.sum(|cells| &cells.stream_uncached);
-        out.value(&names::CACHE_STREAM_UNCACHED, uncached);
+        let mut uncached = out.family(&names::CACHE_STREAM_UNCACHED);
+        uncached.sample(["slab_full"], self.sum(|cells| &cells.uncached_slab_full));
+        uncached.sample(["max_object"], self.sum(|cells| &cells.uncached_max_object));
+        let behind = self.sum(|cells| &cells.uncached_index_behind);
+        uncached.sample(["index_behind"], behind);
         let mut evictions = out.family(&names::CACHE_EVICTIONS);
         evictions.sample(["front"], self.sum(|cells| &cells.front_evictions));
         for (reason, count) in more.evictions {

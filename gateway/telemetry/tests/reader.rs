@@ -287,6 +287,11 @@ fn busy_reader() -> Reader {
         cells.ready.set(3);
         cells.mailbox.set(0);
         cells.lock(LockSite::Store, Span::from_micros(2), true, 64);
+        cells.index_turn(Span::from_micros(30));
+        cells.accept_no_descriptor.add(2);
+        cells.accept_no_resource.add(3);
+        cells.uncached_slab_full.add(4);
+        cells.uncached_max_object.add(5);
         let pool = cells.pool(UpstreamId(0)).unwrap();
         pool.active.add(1);
         pool.waited(Span::from_millis(1));
@@ -316,6 +321,14 @@ fn what_is_measured_shows() {
             r#"connection_pool_wait_seconds_sum{upstream="origin"}"#,
             0.002,
         ),
+        (
+            r#"accept_errors_total{shard="1",reason="descriptors"}"#,
+            2.0,
+        ),
+        (r#"accept_errors_total{shard="1",reason="resources"}"#, 3.0),
+        (r#"cache_stream_uncached_total{reason="slab_full"}"#, 8.0),
+        (r#"cache_stream_uncached_total{reason="max_object"}"#, 10.0),
+        (r#"cache_stream_uncached_total{reason="index_behind"}"#, 0.0),
         (r#"cache_evictions_total{reason="front"}"#, 0.0),
         (r#"cache_evictions_total{reason="capacity"}"#, 4.0),
         (r#"shard_heartbeat_age_seconds{shard="0"}"#, 0.001),

@@ -3,18 +3,20 @@
 use base::Wall;
 use http::{Name, Response, date};
 
+use super::directives::Directives;
+use super::{Rules, SetCookie};
+
 /// The field lines to store of an answer, `Name: value\r\n` each, names and values byte for byte and in order. Left out
 /// are hop-by-hop fields and what `Connection` lists (RFC 9111 §3.1, RFC 9110 §7.6.1), framing fields (the body's length
-/// is known anew with every answer), and `Age` and `X-Request-Id` (of every answer's own). An answer without `Date` gets that
-/// of its arrival, `now` (RFC 9110 §6.6.1).
+/// is known anew with every answer), `Age` and `X-Request-Id` (of every answer's own), what a qualified `no-cache` or
+/// `private` names, and `Set-Cookie` where the rules strip it. An answer without `Date` gets that of its arrival, `now`
+/// (RFC 9110 §6.6.1).
 #[must_use]
-pub fn head_fields(response: &Response<'_>, now: Wall) -> Vec<u8> {
+pub fn head_fields(response: &Response<'_>, now: Wall, rules: &Rules) -> Vec<u8> {
+    let directives = Directives::of(&response.fields, rules);
     let mut lines = Vec::with_capacity(response.length);
     let mut dated = false;
-    for (name, written, value) in response.fields.iter() {
-        if is_left_out(name) || response.fields.is_listed(written) {
-            continue;
-        }
+    for (name, written, value) in kept(response, &directives, rules) {
         dated |= name == Name::Date;
         push_line(&mut lines, written, value);
     }
@@ -22,6 +24,65 @@ pub fn head_fields(response: &Response<'_>, now: Wall) -> Vec<u8> {
         push_line(&mut lines, b"Date", &date::format(now));
     }
     lines
+}
+
+/// Stored field lines one by one: known name, name as written, value.
+pub fn stored_lines(head_fields: &[u8]) -> impl Iterator<Item = (Name, &[u8], &[u8])> {
+    head_fields
+        .split_inclusive(|&byte| byte == b'\n')
+        .filter_map(|line| {
+            let line = line.strip_suffix(LINE_END)?;
+            let colon = line.iter().position(|&byte| byte == b':')?;
+            let (name, value) = line.split_at_checked(colon)?;
+            Some((Name::of(name), name, value.strip_prefix(SEPARATOR)?))
+        })
+}
+
+/// The fields that [`head_fields`] stores, but for an added Date.
+pub(super) fn kept<'a>(
+    response: &Response<'a>,
+    directives: &Directives,
+    rules: &Rules,
+) -> impl Iterator<Item = (Name, &'a [u8], &'a [u8])> {
+    let strips = rules.set_cookie == SetCookie::Strip;
+    // Of a part it is written anew with every range.
+    let is_part = response.status == 206;
+    response.fields.iter().filter(move |&(name, written, _)| {
+        let is_dropped = is_left_out(name)
+            || strips && name == Name::SetCookie
+            || is_part && name == Name::ContentRange;
+        let fields = &response.fields;
+        let is_named = || fields.is_listed(written) || directives.withholds(fields, written);
+        !is_dropped && (decides_reuse(name) || !is_named())
+    })
+}
+
+/// Bytes of a field's stored line before its value.
+pub(super) fn value_offset(written: &[u8]) -> usize {
+    written.len() + SEPARATOR.len()
+}
+
+/// Bytes of a field's stored line.
+pub(super) fn line_length(written: &[u8], value: &[u8]) -> usize {
+    value_offset(written) + value.len() + LINE_END.len()
+}
+
+pub(super) fn push_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    for part in [name, SEPARATOR, value, LINE_END] {
+        lines.extend_from_slice(part);
+    }
+}
+
+const SEPARATOR: &[u8] = b": ";
+const LINE_END: &[u8] = b"\r\n";
+
+/// What is never named away ("Cache-Control is never appropriate as a connection option", RFC 9110 §7.6.1): the terms
+/// after a 304 are read from the stored lines, and may not grow laxer for want of one.
+fn decides_reuse(name: Name) -> bool {
+    matches!(
+        name,
+        Name::CacheControl | Name::CdnCacheControl | Name::Expires | Name::Vary
+    )
 }
 
 fn is_left_out(name: Name) -> bool {
@@ -41,10 +102,4 @@ fn is_left_out(name: Name) -> bool {
             | Name::Upgrade
             | Name::XRequestId
     )
-}
-
-fn push_line(lines: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    for part in [name, b": ", value, b"\r\n"] {
-        lines.extend_from_slice(part);
-    }
 }

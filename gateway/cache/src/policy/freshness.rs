@@ -1,10 +1,9 @@
 //! How old an answer is and how long it is fresh (RFC 9111 §4.2).
 
 use base::Wall;
-use http::cache_control::CacheControl;
-use http::{Fields, Name, Response, date};
+use http::{Fields, Name, date};
 
-use super::Reason;
+use super::directives::Directives;
 
 /// When a stored answer is fresh (RFC 9111 §4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,37 +36,37 @@ impl Lifetime {
         self.fresh_for > age && age < AGE_MAX
     }
 
-    /// The lifetime of an answer that brings one and has some of it left.
-    pub(super) fn of(
-        response: &Response<'_>,
-        control: &CacheControl,
-        requested: Wall,
-        received: Wall,
-    ) -> Result<Self, Reason> {
-        let fields = &response.fields;
-        let date = date_of(fields, received);
-        let lifetime = Self {
-            received,
-            initial_age: initial_age(fields, date, requested, received),
-            fresh_for: fresh_for(fields, control, date, received)
-                .ok_or(Reason::NoExplicitFreshness)?,
-        };
-        match lifetime.is_fresh(received) {
-            true => Ok(lifetime),
-            false => Err(Reason::NotFresh),
+    /// Whole seconds since it ceased to be fresh: 0 while it is and in the first second after. Without end where the age
+    /// is, for that has none.
+    #[must_use]
+    pub fn stale_for(&self, now: Wall) -> u64 {
+        match self.age(now) {
+            AGE_MAX => u64::MAX,
+            age => age.saturating_sub(self.fresh_for),
         }
+    }
+
+    /// Whether it was fresh when it arrived.
+    #[must_use]
+    pub fn was_fresh(&self) -> bool {
+        self.is_fresh(self.received)
     }
 }
 
-/// §4.2.1 for a shared cache. What is there but cannot be read makes the answer stale, it is not passed over.
-fn fresh_for(
+/// The lifetime that the answer brings (§4.2.1), for a shared cache. What is there but cannot be read makes the answer
+/// stale, it is not passed over.
+pub(super) fn explicit(
     fields: &Fields<'_>,
-    control: &CacheControl,
+    directives: &Directives,
     date: Wall,
     received: Wall,
 ) -> Option<u64> {
+    let control = &directives.control;
     if let Some(seconds) = control.s_maxage.or(control.max_age) {
         return Some(seconds.unwrap_or(0));
+    }
+    if directives.targeted {
+        return None;
     }
     let expires = date::parse(fields.first(Name::Expires)?, received);
     let only = expires.filter(|_| !fields.is_repeated(Name::Expires));
@@ -75,11 +74,18 @@ fn fresh_for(
 }
 
 /// §4.2.3: corrected initial age.
-fn initial_age(fields: &Fields<'_>, date: Wall, requested: Wall, received: Wall) -> u64 {
+pub(super) fn initial_age(fields: &Fields<'_>, date: Wall, requested: Wall, received: Wall) -> u64 {
     let apparent = received.0.saturating_sub(date.0);
     let delay = received.0.saturating_sub(requested.0);
     let corrected = age_value(fields).saturating_add(delay);
     apparent.max(corrected).min(AGE_MAX)
+}
+
+/// The first Date line, or where that cannot be read or there is none, when the answer was received (RFC 9110 §6.6.1).
+pub(super) fn date_of(fields: &Fields<'_>, received: Wall) -> Wall {
+    let text = fields.first(Name::Date);
+    text.and_then(|text| date::parse(text, received))
+        .unwrap_or(received)
 }
 
 /// §5.1: the first member of the first line; zero where that is no `1*DIGIT`.
@@ -94,11 +100,4 @@ fn age_value(fields: &Fields<'_>) -> u64 {
         age.saturating_mul(10)
             .saturating_add(u64::from(digit - b'0'))
     })
-}
-
-/// The first Date line, or where that cannot be read or there is none, when the answer was received (RFC 9110 §6.6.1).
-fn date_of(fields: &Fields<'_>, received: Wall) -> Wall {
-    let text = fields.first(Name::Date);
-    text.and_then(|text| date::parse(text, received))
-        .unwrap_or(received)
 }

@@ -322,6 +322,7 @@ impl Node {
             prefix: b"/".to_vec(),
             upstream: UpstreamId(0),
             cache: true,
+            rules: cache::policy::Rules::default(),
         };
         let upstream = Upstream::new("origin", vec![SocketAddr::from(([127, 0, 0, 1], 1))]);
         let mut settings = Settings::new(vec![route], vec![upstream]);

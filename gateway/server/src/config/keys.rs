@@ -456,6 +456,52 @@ const ROUTE: &[Key] = &[
         "true",
         "Whether answers may be stored and served from the store.",
     ),
+    key(
+        "client_directives",
+        Kind::Flag,
+        "true",
+        "Whether Cache-Control and Pragma of requests are honoured (no-cache, max-age, max-stale, min-fresh, no-store, \
+         only-if-cached). false: clients cannot reach past the cache.",
+    ),
+    key(
+        "cdn_cache_control",
+        Kind::Flag,
+        "true",
+        "Whether an answer's CDN-Cache-Control, where it is valid, stands for its Cache-Control and Expires here.",
+    ),
+    key(
+        "heuristic_percent",
+        Kind::Count(0, 100),
+        "10",
+        "An answer with a Last-Modified and no lifetime is fresh for so much of the time that it had not changed. 0: \
+         it is not stored.",
+    ),
+    key(
+        "heuristic_max",
+        Kind::Span(0, 365 * DAY),
+        "1d",
+        "The longest lifetime found in that way.",
+    ),
+    key(
+        "negative_ttl",
+        Kind::Span(0, 365 * DAY),
+        "0s",
+        "How long a 404, 405, 410, 414 or 501 that brings no lifetime is fresh.",
+    ),
+    key(
+        "stale_grace",
+        Kind::Span(0, 365 * DAY),
+        "1h",
+        "How long past its lifetime an answer is served while the origin cannot be reached, where the answer does not \
+         forbid it.",
+    ),
+    key(
+        "set_cookie",
+        Kind::Choice(&["store", "strip", "refuse"], &[]),
+        "store",
+        "An answer with Set-Cookie and an explicit lifetime is stored as it is (everybody gets that cookie), stored \
+         without the field, or not stored. Without an explicit lifetime it is never stored with the field.",
+    ),
 ];
 
 /// The section of a name.

@@ -157,6 +157,28 @@ pub(crate) struct Route {
     pub(crate) host: String,
     pub(crate) upstream: String,
     pub(crate) cache: bool,
+    pub(crate) client_directives: bool,
+    pub(crate) cdn_cache_control: bool,
+    pub(crate) heuristic_percent: u64,
+    #[serde(deserialize_with = "span")]
+    pub(crate) heuristic_max: Span,
+    #[serde(deserialize_with = "span")]
+    pub(crate) negative_ttl: Span,
+    #[serde(deserialize_with = "span")]
+    pub(crate) stale_grace: Span,
+    pub(crate) set_cookie: SetCookie,
+}
+
+/// What becomes of an answer with Set-Cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SetCookie {
+    /// It is stored as it is.
+    Store,
+    /// It is stored without the field.
+    Strip,
+    /// It is not stored.
+    Refuse,
 }
 
 /// A value, or the key's word (`auto`, `unlimited`, `off`) instead of one.

@@ -5,6 +5,7 @@ use platform::host::Bytes;
 use platform::host::cgroup::Cgroups;
 use platform::host::process::Process;
 use telemetry::health::{Board, Component};
+use telemetry::{Counter, ShardCells};
 
 use super::origins::Origins;
 use crate::clock;
@@ -23,8 +24,9 @@ pub(crate) struct Observer {
     /// Whether a configuration was checked since the start, and what was wrong with it.
     config_fault: Option<String>,
     throttled: Recent,
-    accept_errors: Recent,
-    uncached: Recent,
+    no_descriptors: Recent,
+    no_places: Recent,
+    slab_full: Recent,
 }
 
 /// A count that grew lately, or did not.
@@ -62,8 +64,9 @@ impl Observer {
             origins,
             config_fault: None,
             throttled: Recent::default(),
-            accept_errors: Recent::default(),
-            uncached: Recent::default(),
+            no_descriptors: Recent::default(),
+            no_places: Recent::default(),
+            slab_full: Recent::default(),
         }
     }
 
@@ -90,13 +93,11 @@ impl Observer {
         found.push(memory(running));
         found.push(hugepages(running));
         found.extend(self.origins.components());
-        let starved = self.no_descriptors(running, now);
+        let starved = self.accepting(running, now);
         found.extend(running.listeners.iter().map(|listener| {
             let name = format!("listener:{}", listener.name);
             match &starved {
-                Some(reason) if listener.name == "data" => {
-                    Component::degraded(name, reason.clone())
-                }
+                Some(reason) if listener.name == "data" => Component::degraded(name, *reason),
                 _ => Component::healthy(name).because(listener.address.to_string()),
             }
         }));
@@ -123,28 +124,33 @@ impl Observer {
         }
     }
 
-    /// Why connections wait in the kernel's queue, if they did in the last minute.
-    fn no_descriptors(&mut self, running: &Running, now: Wall) -> Option<String> {
-        let errors = running.cells.iter().map(|cells| cells.accept_errors.read());
-        let (recently, first) = self.accept_errors.look(errors.sum(), now);
-        if !recently {
-            return None;
-        }
-        let reason = "connections waited in the kernel's queue in the last minute: no file descriptors left; \
-             raise the limit (ulimit -n, LimitNOFILE=) or lower limits.max_connections"
-            .to_owned();
+    /// Why connections waited in the kernel's queue, if they did in the last minute.
+    fn accepting(&mut self, running: &Running, now: Wall) -> Option<&'static str> {
+        let sum = |counter: fn(&ShardCells) -> &Counter| {
+            let counters = running.cells.iter().map(|cells| counter(cells).read());
+            counters.sum()
+        };
+        let descriptors = sum(|cells| &cells.accept_no_descriptor);
+        let places = sum(|cells| &cells.accept_no_resource);
+        let (no_descriptors, first) = self.no_descriptors.look(descriptors, now);
         if first {
-            tracing::error!(event = "no_descriptors", "{reason}");
+            tracing::error!(event = "no_descriptors", "{NO_DESCRIPTORS}");
         }
-        Some(reason)
+        let (no_places, first) = self.no_places.look(places, now);
+        if first {
+            tracing::error!(event = "connections_full", "{NO_PLACES}");
+        }
+        if no_descriptors {
+            Some(NO_DESCRIPTORS)
+        } else {
+            no_places.then_some(NO_PLACES)
+        }
     }
 
     fn cache(&mut self, running: &Running, now: Wall) -> Component {
-        let streamed = running
-            .cells
-            .iter()
-            .map(|cells| cells.stream_uncached.read());
-        let (recently, first) = self.uncached.look(streamed.sum(), now);
+        let cells = running.cells.iter();
+        let streamed = cells.map(|cells| cells.uncached_slab_full.read());
+        let (recently, first) = self.slab_full.look(streamed.sum(), now);
         let component = if recently {
             if first {
                 tracing::warn!(event = "pool_full", "{POOL_FULL}");
@@ -158,9 +164,19 @@ impl Observer {
     }
 }
 
-/// What it means that answers passed without being stored.
-const POOL_FULL: &str = "answers passed uncached in the last minute: the pool had no room for their bodies, or one without \
-    a length outgrew cache.max_object; raise api_gateway.memory_pool_size, or cache.max_object";
+/// What it means that accepting failed for want of descriptors.
+const NO_DESCRIPTORS: &str = "connections waited in the kernel's queue in the last minute: no file descriptors left; raise \
+    the limit (ulimit -n, LimitNOFILE=) or lower limits.max_connections";
+
+/// What it means that it failed otherwise.
+const NO_PLACES: &str = "connections waited in the kernel's queue in the last minute: limits.max_connections was reached and \
+    the places to refuse more were taken, or the kernel was short of memory; raise limits.max_connections, or find who \
+    connects so often";
+
+/// What it means that answers passed without being stored. One larger than `cache.max_object` is as it was configured and
+/// not spoken of.
+const POOL_FULL: &str = "answers passed uncached in the last minute: the pool had no room for their bodies; raise \
+    api_gateway.memory_pool_size";
 
 fn io_backend(running: &Running) -> Component {
     let component = Component::healthy("io_backend");
@@ -196,4 +212,52 @@ fn hugepages(running: &Running) -> Component {
 #[allow(clippy::cast_precision_loss)] // a gauge for eyes
 fn component_of(observed: u64, limit: u64, component: Component) -> Component {
     component.measured(observed as f64, limit as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is said of counts, one a second from second 1,000 on.
+    fn said(counts: impl IntoIterator<Item = u64>) -> Vec<(bool, bool)> {
+        let mut recent = Recent::default();
+        (1_000..)
+            .zip(counts)
+            .map(|(second, count)| recent.look(count, Wall(second)))
+            .collect()
+    }
+
+    const QUIET: (bool, bool) = (false, false);
+    const FIRST: (bool, bool) = (true, true);
+    const STILL: (bool, bool) = (true, false);
+
+    #[test]
+    fn a_count_that_does_not_grow_is_not_spoken_of_however_large() {
+        assert_eq!(said([0, 0, 0]), [QUIET; 3]);
+        assert_eq!(said([7, 7, 7]), [QUIET; 3]);
+    }
+
+    #[test]
+    fn growth_is_spoken_of_for_a_minute_and_announced_once() {
+        let said = said([0, 1].into_iter().chain([1; 100]));
+        assert_eq!(said[..2], [QUIET, FIRST]);
+        assert_eq!(said[2..61], [STILL; 59]);
+        assert_eq!(said[61..], [QUIET; 41]);
+    }
+
+    #[test]
+    fn what_goes_on_is_announced_once_and_lasts_a_minute_longer_than_it() {
+        let said = said((0..300).chain([299; 100]));
+        assert_eq!(said[..2], [QUIET, FIRST]);
+        assert_eq!(said[2..359], [STILL; 357]);
+        assert_eq!(said[359..], [QUIET; 41]);
+    }
+
+    #[test]
+    fn what_comes_again_after_a_quiet_minute_is_announced_again() {
+        let quiet = [1; 70];
+        let said = said([0].into_iter().chain(quiet).chain([2, 2]));
+        assert_eq!((said[1], said[70]), (FIRST, QUIET));
+        assert_eq!(said[71..], [FIRST, STILL]);
+    }
 }

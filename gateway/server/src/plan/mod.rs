@@ -9,7 +9,9 @@ use std::net::SocketAddr;
 
 use base::Span;
 
-use crate::config::{Backend, Drain, Fault, Faults, LogFormat, Settings, Sheet, Source};
+use crate::config::{
+    Backend, Drain, Fault, Faults, LogFormat, Route, SetCookie, Settings, Sheet, Source,
+};
 use crate::host::Host;
 
 pub(crate) use resources::{Memory, ShardPlan};
@@ -182,9 +184,26 @@ fn routes(settings: &Settings) -> Vec<proxy::Route> {
                 prefix: route.path.clone().into_bytes(),
                 upstream: base::UpstreamId(upstream),
                 cache: route.cache,
+                rules: rules(route),
             })
         })
         .collect()
+}
+
+fn rules(route: &Route) -> cache::policy::Rules {
+    cache::policy::Rules {
+        obey_requests: route.client_directives,
+        targeted: route.cdn_cache_control,
+        heuristic_percent: route.heuristic_percent,
+        heuristic_max: route.heuristic_max.as_secs(),
+        negative_ttl: route.negative_ttl.as_secs(),
+        stale_grace: route.stale_grace.as_secs(),
+        set_cookie: match route.set_cookie {
+            SetCookie::Store => cache::policy::SetCookie::Store,
+            SetCookie::Strip => cache::policy::SetCookie::Strip,
+            SetCookie::Refuse => cache::policy::SetCookie::Refuse,
+        },
+    }
 }
 
 fn limits(settings: &Settings, clients_max: usize) -> proxy::Limits {

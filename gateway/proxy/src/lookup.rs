@@ -1,0 +1,578 @@
+//! A request that may be answered from the store: a stored answer that serves, a wait for somebody else's fetch, or a fetch of
+//! its own.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use base::{Driver, Memory, Moment, SocketId, UpstreamId, limits};
+use cache::policy::{self, RequestFacts, Reuse, Rules};
+use cache::{
+    Brought, FlightState, Held, Joined, Key, KeyHash, KeyView, NodeStore, Object, Part, Resident,
+};
+use http::range::{Ranges, Resolved};
+use http::{Fields, Method, Name, Parsed, parse_request};
+use telemetry::{CacheLabel, RouteLabel};
+
+use crate::client::{Answer, Exchange, Patience};
+use crate::decide::Question;
+use crate::fetch::{Fetch, Order};
+use crate::present::Served;
+use crate::read::Flow;
+use crate::request::{self, Wish};
+use crate::{Followers, Proxy};
+
+/// Where a request goes and what is decided for its route.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    pub(crate) upstream: UpstreamId,
+    pub(crate) rules: Rules,
+}
+
+/// How a request goes forward.
+pub(crate) struct Forward<D: Driver> {
+    pub(crate) way: Way,
+    pub(crate) facts: RequestFacts,
+    /// What the answer is stored under, or invalidates.
+    pub(crate) key: Option<Key>,
+    /// Of a key that is known to vary, which variant is asked for.
+    pub(crate) variant: Vec<u8>,
+    /// `fwd` of `Cache-Status`.
+    pub(crate) why: &'static str,
+    pub(crate) detail: Option<&'static str>,
+    pub(crate) sharing: Sharing,
+    /// The stored answer that the origin is asked to confirm.
+    pub(crate) basis: Option<Arc<Object<D::Memory>>>,
+}
+
+/// Who is a fetch for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sharing {
+    /// Its client alone; nothing is stored.
+    Private,
+    /// Its client alone, and the store.
+    Alone,
+    /// Whoever asks for the same meanwhile, and the store.
+    Shared,
+}
+
+/// What a look into the store found.
+enum Found<D: Driver> {
+    /// A stored answer for requests like this one, fresh or not, from the front or the index behind it.
+    Answer(Rc<Resident<D::Memory>>, Place),
+    /// Nothing under the key.
+    Nothing,
+    /// Parts of an answer, not the one asked for.
+    Partial,
+    /// Answers for other requests: what this one has in the fields they vary by.
+    OtherVariants(Vec<u8>),
+    /// The index was not asked: it had its share of this turn.
+    PutOff,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Front,
+    Index,
+}
+
+/// Decisions on one request; what keeps missing fetches for itself.
+const TRIES_MAX: u8 = 3;
+
+impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
+    pub(crate) fn look_up(
+        &mut self,
+        io: &mut D,
+        question: &Question<'_>,
+        view: &KeyView<'_>,
+        facts: RequestFacts,
+        way: Way,
+    ) -> Flow {
+        let hash = self.hasher.hash(view);
+        let mut forward = Forward {
+            way,
+            facts,
+            key: None,
+            variant: question.variant.clone(),
+            why: "uri-miss",
+            detail: None,
+            sharing: Sharing::Private,
+            basis: None,
+        };
+        match self.find(io, question, &facts, hash, view) {
+            Found::Answer(resident, place) => {
+                let terms = &resident.object.terms;
+                match policy::reuse(&facts, terms, io.now().wall) {
+                    Reuse::Fresh => {
+                        self.count_hit(place);
+                        return self.serve_stored(io, question, &resident, &facts, Served::Fresh);
+                    }
+                    Reuse::StaleAllowed => {
+                        self.count_hit(place);
+                        let served = Served::Stale("max-stale");
+                        return self.serve_stored(io, question, &resident, &facts, served);
+                    }
+                    Reuse::StaleWhileRevalidate if resident.object.part.is_none() => {
+                        self.count_hit(place);
+                        self.refresh(io, question, facts, way, &resident.object);
+                        let served = Served::Stale("stale-while-revalidate");
+                        return self.serve_stored(io, question, &resident, &facts, served);
+                    }
+                    Reuse::StaleWhileRevalidate => forward.why = "stale",
+                    // A part is not validated: it is asked for again.
+                    Reuse::Validate(why) if resident.object.part.is_some() => {
+                        forward.why = why.fwd();
+                    }
+                    Reuse::Validate(why) => {
+                        forward.why = why.fwd();
+                        forward.variant = resident.object.variant.signature().to_vec();
+                        forward.basis = Some(Arc::clone(&resident.object));
+                    }
+                }
+            }
+            Found::Nothing => {}
+            Found::Partial => forward.why = "partial",
+            Found::OtherVariants(selected) => {
+                forward.why = "vary-miss";
+                forward.variant = selected;
+            }
+            Found::PutOff => return Flow::PutOff,
+        }
+        if facts.only_if_cached {
+            return self.answer_local(io, question, 504, "nothing fresh is stored");
+        }
+        forward.key = Some(Key::new(hash, view));
+        forward.sharing = self.sharing(io, question, &forward, hash);
+        self.forward(io, question, forward)
+    }
+
+    /// Whether others may wait for what this request fetches.
+    fn sharing(
+        &self,
+        io: &D,
+        question: &Question<'_>,
+        forward: &Forward<D>,
+        hash: KeyHash,
+    ) -> Sharing {
+        let has_basis = forward.basis.is_some();
+        if question.request.method != Method::Get {
+            return if has_basis {
+                Sharing::Alone
+            } else {
+                Sharing::Private
+            };
+        }
+        let alone = question.tries >= TRIES_MAX
+            || question.alone
+            || forward.facts.is_unshared(has_basis)
+            || forward
+                .basis
+                .as_ref()
+                .is_some_and(|basis| !may_collapse(basis))
+            || self.flights.is_passing(hash, io.now().wall);
+        if alone {
+            Sharing::Alone
+        } else {
+            Sharing::Shared
+        }
+    }
+
+    fn count_hit(&self, place: Place) {
+        match place {
+            Place::Front => self.cells.front_hits.add(1),
+            Place::Index => self.cells.index_hits.add(1),
+        }
+    }
+
+    #[inline]
+    fn find(
+        &mut self,
+        io: &D,
+        question: &Question<'_>,
+        facts: &RequestFacts,
+        hash: KeyHash,
+        view: &KeyView<'_>,
+    ) -> Found<D> {
+        let fields = &question.request.fields;
+        if let Some(held) = self.front.find(hash, view) {
+            let due = held.due_touch(io.now().moment);
+            let found = chosen(held, fields, facts, &mut self.selected, Place::Front);
+            if due {
+                self.index_touch(io, hash);
+            }
+            return found;
+        }
+        if self.index_is_spent() && question.tries == 0 {
+            return Found::PutOff;
+        }
+        self.find_in_index(io, fields, facts, hash, view)
+    }
+
+    fn find_in_index(
+        &mut self,
+        io: &D,
+        fields: &Fields<'_>,
+        facts: &RequestFacts,
+        hash: KeyHash,
+        view: &KeyView<'_>,
+    ) -> Found<D> {
+        let Some(entry) = self.index_get(io, hash, view) else {
+            return Found::Nothing;
+        };
+        match self.front.admit(entry) {
+            Some(held) => chosen(held, fields, facts, &mut self.selected, Place::Index),
+            None => Found::Nothing,
+        }
+    }
+
+    /// Sets up the exchange of a request that is not answered at once, and the fetch it needs, if any.
+    pub(crate) fn forward(
+        &mut self,
+        io: &mut D,
+        question: &Question<'_>,
+        forward: Forward<D>,
+    ) -> Flow {
+        if self.is_too_long(question.request) {
+            return self.answer_local(io, question, 413, "request body too long");
+        }
+        let joined = match &forward.key {
+            Some(key) if forward.sharing == Sharing::Shared => {
+                Some(self.join(io, key, &forward.variant))
+            }
+            Some(key) if forward.sharing == Sharing::Alone => {
+                Some(Joined::Lead(self.flights.alone(key, self.shard)))
+            }
+            _ => None,
+        };
+        if let Some(Joined::Lead(_)) = &joined
+            && forward.sharing == Sharing::Shared
+            && let Some(resident) = self.landed_meanwhile(io, question, &forward)
+        {
+            // The leader is dropped: whoever joined it meanwhile finds what was found here.
+            return self.serve_stored(io, question, &resident, &forward.facts, Served::Fresh);
+        }
+        let cache = match (&joined, forward.detail) {
+            (Some(Joined::Follow(_)), _) => CacheLabel::Collapsed,
+            (_, Some(_)) => CacheLabel::Bypass,
+            _ => CacheLabel::Miss,
+        };
+        let mut exchange = self.exchange_of(question, forward.facts, cache);
+        exchange.why = forward.why;
+        let socket = question.socket;
+        match joined {
+            Some(Joined::Follow(flight)) => {
+                exchange.answer = Answer::Following(flight);
+                self.begin(io, socket, exchange);
+                self.follow(socket);
+            }
+            Some(Joined::Lead(leader)) => {
+                exchange.answer = Answer::Following(Arc::clone(leader.flight()));
+                let basis = forward.basis.clone();
+                let order = self.order(question, forward);
+                self.begin(io, socket, exchange);
+                self.follow(socket);
+                let fetch = Fetch::new(order, basis, Some(socket), Some(leader), io.now().wall);
+                self.fetch(io, fetch);
+            }
+            None => {
+                let basis = forward.basis.clone();
+                let order = self.order(question, forward);
+                self.begin(io, socket, exchange);
+                let fetch = Fetch::new(order, basis, Some(socket), None, io.now().wall);
+                self.fetch(io, fetch);
+            }
+        }
+        Flow::Wait
+    }
+
+    pub(crate) fn exchange_of(
+        &self,
+        question: &Question<'_>,
+        facts: RequestFacts,
+        cache: CacheLabel,
+    ) -> Exchange<D> {
+        let body = question.request.body;
+        let mut exchange = Exchange::new(question.asked, cache, question.id, body, facts);
+        exchange.head = question.head.into();
+        exchange.tries = question.tries;
+        exchange
+    }
+
+    /// Joins the flight of a key's variant. One whose answer went stale while it came is of no use to who asks now, nor to
+    /// the store: it is left to those it has, and the next is begun.
+    fn join(&self, io: &D, key: &Key, variant: &[u8]) -> Joined<D::Memory> {
+        match self.flights.join(key, variant, self.shard) {
+            Joined::Follow(flight) if self.is_useless(io, &flight.look(self.shard)) => {
+                self.flights.outdate(key);
+                self.flights.join(key, variant, self.shard)
+            }
+            Joined::Follow(flight) if self.is_crowded(&flight) => {
+                Joined::Lead(self.flights.alone(key, self.shard))
+            }
+            joined => joined,
+        }
+    }
+
+    fn is_useless(&self, io: &D, state: &FlightState<D::Memory>) -> bool {
+        match state {
+            FlightState::Streaming(object, Brought::Stored | Brought::Revalidated) => {
+                let terms = &object.terms;
+                !terms.lifetime.is_fresh(io.now().wall) && !terms.no_cache
+            }
+            _ => false,
+        }
+    }
+
+    /// No more wait for this flight on this shard than [`FLIGHT_WAITERS_MAX`](limits::FLIGHT_WAITERS_MAX).
+    fn is_crowded(&self, flight: &cache::Flight<D::Memory>) -> bool {
+        let followers = self.followers.get(&flight.id());
+        followers.is_some_and(|followers| followers.clients.len() >= limits::FLIGHT_WAITERS_MAX)
+    }
+
+    /// The flight before this one may have landed between the look into the index and the join.
+    fn landed_meanwhile(
+        &mut self,
+        io: &D,
+        question: &Question<'_>,
+        forward: &Forward<D>,
+    ) -> Option<Rc<Resident<D::Memory>>> {
+        let key = forward.key.as_ref()?;
+        let fields = &question.request.fields;
+        let found = self.find_in_index(io, fields, &forward.facts, key.hash(), &key.view());
+        let Found::Answer(resident, place) = found else {
+            return None;
+        };
+        let terms = &resident.object.terms;
+        let reuse = policy::reuse(&forward.facts, terms, io.now().wall);
+        if reuse != Reuse::Fresh {
+            return None;
+        }
+        self.count_hit(place);
+        Some(resident)
+    }
+
+    fn order(&self, question: &Question<'_>, forward: Forward<D>) -> Box<Order> {
+        let request = question.request;
+        let validators = forward.basis.as_ref().map_or_else(Vec::new, |basis| {
+            policy::validators(&basis.terms, &basis.head.fields)
+        });
+        let wish = Wish {
+            whole: forward.sharing == Sharing::Shared || forward.basis.is_some(),
+            upgrade: request::wants_upgrade(request),
+            validators: &validators,
+        };
+        let host = if request.host.is_empty() {
+            &self.settings.default_host
+        } else {
+            request.host
+        };
+        Box::new(Order {
+            upstream: forward.way.upstream,
+            rules: forward.way.rules,
+            head: request::head(request, host, wish, question.id),
+            asked: question.head.into(),
+            method: request.method,
+            facts: forward.facts,
+            body: request.body,
+            upgrade: wish.upgrade,
+            key: forward.key,
+            why: forward.why,
+            detail: forward.detail,
+        })
+    }
+
+    /// Asks the origin behind the back of a client that is answered stale, unless somebody does so already
+    /// (RFC 5861 §3).
+    fn refresh(
+        &mut self,
+        io: &mut D,
+        question: &Question<'_>,
+        facts: RequestFacts,
+        way: Way,
+        object: &Arc<Object<D::Memory>>,
+    ) {
+        let variant = object.variant.signature();
+        if question.request.method != Method::Get || self.index_is_spent() {
+            return;
+        }
+        let Some(leader) = self.flights.lead(&object.key, variant, self.shard) else {
+            return;
+        };
+        let forward = Forward {
+            way,
+            facts,
+            key: Some(object.key.clone()),
+            variant: Vec::new(),
+            why: "stale",
+            detail: None,
+            sharing: Sharing::Shared,
+            basis: Some(Arc::clone(object)),
+        };
+        let basis = forward.basis.clone();
+        let order = self.order(question, forward);
+        let fetch = Fetch::new(order, basis, None, Some(leader), io.now().wall);
+        self.fetch(io, fetch);
+    }
+
+    /// Installs an exchange.
+    pub(crate) fn begin(&mut self, io: &D, socket: SocketId, exchange: Exchange<D>) {
+        let has_body = exchange.body.is_some();
+        if let Some(client) = self.clients.at(socket)
+            && let Some(work) = client.work.as_mut()
+        {
+            work.exchange = Some(exchange);
+            work.body_received = 0;
+            work.body_since = Moment(0);
+        }
+        if has_body {
+            self.await_body(io, socket);
+        } else {
+            self.set_patience(socket, Patience::Answer, Moment(u64::MAX));
+        }
+    }
+
+    /// Starts a fetch.
+    fn fetch(&mut self, io: &mut D, mut fetch: Fetch<D>) {
+        self.cells.misses.add(1);
+        if let Some(key) = &fetch.order.key {
+            fetch.purges = self.flights.purges(key.hash());
+        }
+        let flight = fetch.leader.as_ref().map(|leader| leader.flight().id());
+        let client = fetch.client;
+        let ticket = self.fetches.insert(Box::new(fetch));
+        match flight {
+            Some(flight) => {
+                self.leading.insert(flight, ticket);
+            }
+            None => {
+                if let Some(exchange) = client.and_then(|client| self.exchange(client)) {
+                    exchange.answer = Answer::Fetching(ticket);
+                }
+            }
+        }
+        self.enqueue(io, ticket);
+    }
+
+    /// Has a client wait for the flight its exchange names.
+    fn follow(&mut self, socket: SocketId) {
+        let Some(exchange) = self.exchange(socket) else {
+            return;
+        };
+        let Answer::Following(flight) = &exchange.answer else {
+            return;
+        };
+        let flight = Arc::clone(flight);
+        let id = flight.id();
+        self.followers
+            .entry(id)
+            .or_insert_with(|| Followers {
+                flight,
+                resident: None,
+                clients: Vec::new(),
+            })
+            .clients
+            .push(socket);
+        // It may have moved between the join and now.
+        self.moved.push(id);
+    }
+
+    /// What was waited for does not serve this client: its request is decided on again. `variant` is what it has in the
+    /// fields that the answer turned out to vary by; if `alone`, it waits for nobody.
+    pub(crate) fn decide_again(
+        &mut self,
+        io: &mut D,
+        socket: SocketId,
+        variant: Vec<u8>,
+        alone: bool,
+    ) {
+        let work = self
+            .clients
+            .at(socket)
+            .and_then(|client| client.work.as_mut());
+        let Some(exchange) = work.and_then(|work| work.exchange.take()) else {
+            return;
+        };
+        let mut table = self.table.take().unwrap_or_default();
+        let limits = self.settings.limits.head;
+        if let Parsed::Whole(request) = parse_request(&exchange.head, &mut table, &limits) {
+            let mut question = Question {
+                socket,
+                request: &request,
+                head: &exchange.head,
+                asked: exchange.asked,
+                id: &exchange.request_id,
+                tries: exchange.tries.saturating_add(1),
+                variant,
+                alone,
+            };
+            question.asked.route = RouteLabel::NoMatch;
+            let flow = self.decide_on(io, &mut question);
+            if flow == Flow::Parched {
+                let asked = question.asked;
+                self.answer_error(io, socket, asked, 503, "no buffer left for an answer");
+            }
+        }
+        self.table = Some(table);
+        self.touch(socket);
+    }
+}
+
+/// Whether those who wait for a validation can be served by what it brings: not where each use wants one of its own.
+fn may_collapse<M: Memory>(basis: &Object<M>) -> bool {
+    !basis.terms.no_cache && basis.terms.lifetime.was_fresh()
+}
+
+/// The answer of an entry that was chosen for requests with these fields.
+#[inline]
+fn chosen<D: Driver>(
+    held: &Held<D::Memory>,
+    fields: &Fields<'_>,
+    facts: &RequestFacts,
+    selected: &mut Vec<u8>,
+    place: Place,
+) -> Found<D> {
+    match held.entry().select(fields, selected) {
+        Some(at) => Found::Answer(Rc::clone(held.resident(at)), place),
+        None => chosen_else(held, fields, facts, selected, place),
+    }
+}
+
+/// Likewise where no whole answer was.
+#[cold]
+fn chosen_else<D: Driver>(
+    held: &Held<D::Memory>,
+    fields: &Fields<'_>,
+    facts: &RequestFacts,
+    selected: &mut Vec<u8>,
+    place: Place,
+) -> Found<D> {
+    let entry = held.entry();
+    let ranges = asked_ranges(fields, facts);
+    let holds = |part: &Part| {
+        let ranges = ranges.as_ref().map(|ranges| ranges.resolve(part.whole()));
+        match ranges {
+            Some(Resolved::Parts(ranges)) => {
+                ranges.as_slice().iter().all(|range| part.holds(range))
+            }
+            _ => false,
+        }
+    };
+    if let Some(at) = entry.select_part(fields, selected, holds) {
+        return Found::Answer(Rc::clone(held.resident(at)), place);
+    }
+    if entry.select_part(fields, selected, |_| true).is_some() {
+        return Found::Partial;
+    }
+    if let Some(object) = entry.objects().first() {
+        object.variant.select(fields, selected);
+    }
+    Found::OtherVariants(selected.clone())
+}
+
+/// The ranges that a request asks for and a part may answer: conditions are for the whole.
+fn asked_ranges(fields: &Fields<'_>, facts: &RequestFacts) -> Option<Ranges> {
+    let is_asked = facts.range && !facts.conditional && !fields.is_repeated(Name::Range);
+    fields
+        .first(Name::Range)
+        .filter(|_| is_asked)
+        .and_then(Ranges::parse)
+}
