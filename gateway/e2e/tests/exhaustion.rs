@@ -133,7 +133,11 @@ fn crowd(gateway: &Gateway, watch: &mut Watch, count: usize, reason: &str) -> Ve
     let mut crowd = Vec::new();
     eventually("accepting fails", || {
         crowd.clear();
-        crowd.extend((0..count).map(|_| gateway.client()));
+        crowd.extend((0..count).map(|_| {
+            let mut client = gateway.client();
+            client.send(get("/a"));
+            client
+        }));
         becomes(Duration::from_secs(1), || {
             watch.sample("accept_errors_total", &[&label]) > 0.0
         })

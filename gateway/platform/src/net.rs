@@ -254,7 +254,12 @@ pub(crate) fn concerns_one_connection(errno: i32) -> bool {
     )
 }
 
-fn set<T>(fd: RawFd, level: libc::c_int, name: libc::c_int, value: &T) -> io::Result<()> {
+pub(crate) fn set<T>(
+    fd: RawFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
     // SAFETY: `value` is read for its size.
     let status = unsafe {
         libc::setsockopt(

@@ -4,7 +4,7 @@
 use std::net::{SocketAddr, TcpListener};
 
 use platform::host::HostRoot;
-use platform::listen::{BindError, Listeners};
+use platform::listen::{BindError, Listeners, defer_accept};
 
 use crate::failure::StartFailure;
 use crate::plan::Plan;
@@ -44,6 +44,11 @@ pub(crate) fn bind(plan: &Plan, root: &HostRoot) -> Result<Bound, StartFailure> 
     for address in &plan.listen.data {
         let sockets = bound.add("data", root, *address, plan.shards.len())?;
         for (shard, socket) in bound.data.iter_mut().zip(sockets) {
+            if plan.defer_accept
+                && let Err(error) = defer_accept(&socket)
+            {
+                tracing::warn!(event = "listener_note", %address, %error, "connections are not deferred");
+            }
             shard.push(socket);
         }
     }

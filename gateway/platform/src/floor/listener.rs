@@ -1,30 +1,23 @@
 //! The listening socket of a floor.
 
 use std::io;
-use std::mem::size_of_val;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
+
+use crate::listen::defer_accept;
+use crate::net;
 
 /// Connections that may wait to be accepted: a load generator opens all of its own at once.
 const BACKLOG: libc::c_int = 4096;
 
-/// Binds and listens. Accepted sockets inherit `TCP_NODELAY`.
+/// Binds and listens. Accepted sockets inherit `TCP_NODELAY`, and come with their first bytes, as the gateway's do.
 pub(super) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let listener = TcpListener::bind(address)?;
-    let on: libc::c_int = 1;
-    let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
-    // SAFETY: the kernel reads `length` bytes of `on`, which lives on this frame; the descriptor is open.
-    check(unsafe {
-        libc::setsockopt(
-            listener.as_raw_fd(),
-            libc::IPPROTO_TCP,
-            libc::TCP_NODELAY,
-            (&raw const on).cast(),
-            length,
-        )
-    })?;
+    let fd = listener.as_raw_fd();
+    net::set(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1_i32)?;
+    defer_accept(&listener)?;
     // SAFETY: takes no memory; listening again only changes the backlog.
-    check(unsafe { libc::listen(listener.as_raw_fd(), BACKLOG) })?;
+    check(unsafe { libc::listen(fd, BACKLOG) })?;
     Ok(listener)
 }
 

@@ -222,6 +222,13 @@ const IO: &[Key] = &[
         "0us",
         "How long a shard looks for work before it sleeps. Buys latency with CPU time.",
     )),
+    fixed(key(
+        "defer_accept",
+        Kind::Flag,
+        "true",
+        "Have the kernel hand a client over with its first bytes (TCP_DEFER_ACCEPT): one wake-up a connection instead of \
+         two. A client that sends nothing is seen a second late.",
+    )),
 ];
 
 const LIMITS: &[Key] = &[

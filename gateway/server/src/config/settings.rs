@@ -47,6 +47,7 @@ pub(crate) struct Io {
     pub(crate) backend: Backend,
     #[serde(deserialize_with = "span")]
     pub(crate) busy_poll: Span,
+    pub(crate) defer_accept: bool,
 }
 
 /// Which driver is wanted.

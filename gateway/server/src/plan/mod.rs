@@ -34,6 +34,7 @@ pub(crate) struct Plan {
     pub(crate) backend: Backend,
     /// How long a shard spins before it sleeps.
     pub(crate) busy_poll: Span,
+    pub(crate) defer_accept: bool,
     /// Client connections, all shards together.
     pub(crate) clients: usize,
     /// Why as many.
@@ -128,6 +129,7 @@ impl Plan {
             memory: resources.memory,
             backend: settings.io.backend,
             busy_poll: settings.io.busy_poll,
+            defer_accept: settings.io.defer_accept,
             clients: resources.clients,
             clients_reason: resources.clients_reason,
             capacity: settings.cache.capacity,
