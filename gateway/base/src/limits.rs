@@ -66,6 +66,8 @@ pub const PIPELINE_BYTES_MAX: usize = 64 << 10;
 pub const FLIGHT_WAITERS_MAX: usize = 65_536;
 /// Messages a shard's mailbox holds; beyond it the sender sets the "look at everything" flag instead.
 pub const MAILBOX_MESSAGES_MAX: usize = 4_096;
+/// Bodies of parts that one answer is put together from; beyond, parts stay by themselves.
+pub const JOINED_BODIES_MAX: usize = 64;
 /// Answers of one key that vary, stored side by side; beyond, the oldest go.
 pub const VARIANTS_MAX: usize = 64;
 /// Marks of purged keys and of keys whose answers are not stored. Two keys in one place cost an answer that is not kept, or a

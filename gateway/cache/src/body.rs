@@ -1,19 +1,41 @@
 //! A body in extents: one writer appends, every shard may read what is published.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use base::{Extent, ExtentWriter, Memory};
+use base::{Extent, ExtentWriter, Memory, limits};
 
+use crate::joined::Joined;
 use crate::layout::Layout;
 
-/// A body in extents, appended to by one [`BodyWriter`] and read by any shard.
+/// A body in extents, appended to by one [`BodyWriter`] and read by any shard; or several such in a row.
 pub struct Body<M: Memory> {
-    shared: Arc<Shared<M::Extent>>,
+    kind: Kind<M>,
 }
 
 impl<M: Memory> Clone for Body<M> {
     /// Another handle of the same bytes.
+    fn clone(&self) -> Self {
+        let kind = match &self.kind {
+            Kind::Filled(filled) => Kind::Filled(filled.clone()),
+            Kind::Joined(joined) => Kind::Joined(Arc::clone(joined)),
+        };
+        Self { kind }
+    }
+}
+
+enum Kind<M: Memory> {
+    Filled(Filled<M>),
+    Joined(Arc<Joined<M>>),
+}
+
+/// What one writer fills.
+pub(crate) struct Filled<M: Memory> {
+    shared: Arc<Shared<M::Extent>>,
+}
+
+impl<M: Memory> Clone for Filled<M> {
     fn clone(&self) -> Self {
         Self {
             shared: Arc::clone(&self.shared),
@@ -109,13 +131,91 @@ impl<M: Memory> Body<M> {
         if length.is_some() {
             writer.reserve_all()?;
         }
-        Some((Self { shared }, writer))
+        let kind = Kind::Filled(Filled { shared });
+        Some((Self { kind }, writer))
+    }
+
+    /// Ranges of bodies in a row, sharing their bytes; each of known length. `None` where that takes more than
+    /// [`JOINED_BODIES_MAX`](limits::JOINED_BODIES_MAX) of them.
+    #[must_use]
+    pub fn joined<'a>(ranges: impl IntoIterator<Item = (&'a Self, Range<u64>)>) -> Option<Self>
+    where
+        M: 'a,
+    {
+        let joined = Joined::of(ranges);
+        (joined.count() <= limits::JOINED_BODIES_MAX).then(|| Self {
+            kind: Kind::Joined(Arc::new(joined)),
+        })
     }
 
     /// The state; `Complete` and `Failed` are final. Look here before [`published`](Self::published): what is complete
     /// is published.
     #[must_use]
     pub fn state(&self) -> BodyState {
+        match &self.kind {
+            Kind::Filled(filled) => filled.state(),
+            Kind::Joined(joined) => joined.state(),
+        }
+    }
+
+    /// Bytes published so far, from the first on.
+    #[must_use]
+    pub fn published(&self) -> u64 {
+        match &self.kind {
+            Kind::Filled(filled) => filled.published(),
+            Kind::Joined(joined) => joined.published(),
+        }
+    }
+
+    /// The whole length, where it is known: announced, or complete.
+    #[must_use]
+    pub fn length(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::Filled(filled) => filled.length(),
+            Kind::Joined(joined) => Some(joined.length()),
+        }
+    }
+
+    /// The extents reserved so far, in order.
+    pub fn extents(&self) -> impl Iterator<Item = &M::Extent> {
+        (0..).map_while(|index| self.extent(index))
+    }
+
+    /// The extent at `index`, once it is reserved.
+    pub(crate) fn extent(&self, index: usize) -> Option<&M::Extent> {
+        match &self.kind {
+            Kind::Filled(filled) => filled.extent(index),
+            Kind::Joined(joined) => joined.extent(index),
+        }
+    }
+
+    /// The published bytes from `offset` on that lie in one extent.
+    pub(crate) fn piece(&self, offset: u64) -> Option<Piece> {
+        match &self.kind {
+            Kind::Filled(filled) => filled.piece(offset),
+            Kind::Joined(joined) => joined.piece(offset),
+        }
+    }
+
+    /// What of `range` lies where.
+    pub(crate) fn members(&self, range: Range<u64>) -> Vec<(Filled<M>, Range<u64>)> {
+        match &self.kind {
+            Kind::Filled(filled) => vec![(filled.clone(), range)],
+            Kind::Joined(joined) => joined.members(range),
+        }
+    }
+
+    /// Bytes this body costs: blocks of the slab, slots and itself.
+    pub(crate) fn cost_bytes(&self) -> u64 {
+        match &self.kind {
+            Kind::Filled(filled) => filled.cost_bytes(),
+            Kind::Joined(joined) => joined.cost_bytes(),
+        }
+    }
+}
+
+impl<M: Memory> Filled<M> {
+    pub(crate) fn state(&self) -> BodyState {
         match self.shared.state.load(Ordering::Acquire) {
             FILLING => BodyState::Filling,
             COMPLETE => BodyState::Complete,
@@ -123,15 +223,11 @@ impl<M: Memory> Body<M> {
         }
     }
 
-    /// Bytes published so far.
-    #[must_use]
-    pub fn published(&self) -> u64 {
+    pub(crate) fn published(&self) -> u64 {
         self.shared.published.load(Ordering::Acquire)
     }
 
-    /// The whole length, where it is known: announced, or complete.
-    #[must_use]
-    pub fn length(&self) -> Option<u64> {
+    fn length(&self) -> Option<u64> {
         match self.shared.layout {
             Layout::Known { length } => Some(length),
             Layout::Growing { .. } => {
@@ -140,17 +236,15 @@ impl<M: Memory> Body<M> {
         }
     }
 
-    /// The extents reserved so far, in order.
-    pub fn extents(&self) -> impl Iterator<Item = &M::Extent> {
-        (0..self.shared.slots.count).map_while(|index| self.extent(index))
+    /// Extents that there may be.
+    pub(crate) fn extents_max(&self) -> usize {
+        self.shared.slots.count
     }
 
-    /// The extent at `index`, once it is reserved.
     pub(crate) fn extent(&self, index: usize) -> Option<&M::Extent> {
         self.shared.slots.get(index)
     }
 
-    /// The published bytes from `offset` on that lie in one extent.
     pub(crate) fn piece(&self, offset: u64) -> Option<Piece> {
         let published = self.published();
         if offset >= published {
@@ -165,7 +259,6 @@ impl<M: Memory> Body<M> {
         })
     }
 
-    /// Bytes this body costs: blocks of the slab, slots and itself.
     pub(crate) fn cost_bytes(&self) -> u64 {
         let itself = size_of::<Shared<M::Extent>>() + self.shared.slots.heap_bytes();
         self.shared.reserved.load(Ordering::Relaxed) + itself as u64
@@ -384,6 +477,81 @@ mod tests {
             drop(body);
             prop_assert_eq!(memory.usage().used_bytes, 0);
         }
+    }
+
+    fn filled(memory: &HeapMemory, bytes: &[u8]) -> Body<HeapMemory> {
+        let length = Some(bytes.len() as u64);
+        let (body, mut writer) = Body::new(memory, length, 1 << 30).unwrap();
+        writer.append(bytes).unwrap();
+        assert!(writer.finish());
+        body
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn what_is_joined_reads_as_its_members_in_a_row(
+            cuts in prop::collection::vec((1..300_000_usize, 0..100_usize, 0..100_usize), 1..6),
+            outer in (0..1_000_u64, 0..1_000_u64),
+        ) {
+            let memory = HeapMemory::new(1 << 30);
+            let mut all = Vec::new();
+            let mut members = Vec::new();
+            for (length, before, after) in cuts {
+                let whole = bytes(length);
+                let range = length * before / 200..length - length * after / 200;
+                all.extend_from_slice(&whole[range.clone()]);
+                members.push((filled(&memory, &whole), range.start as u64..range.end as u64));
+            }
+            let ranges = || members.iter().map(|(body, range)| (body, range.clone()));
+            let joined = Body::joined(ranges()).unwrap();
+            prop_assert_eq!(joined.state(), BodyState::Complete);
+            prop_assert_eq!((joined.length(), joined.published()), (Some(all.len() as u64), all.len() as u64));
+            prop_assert!(read(&joined) == all);
+            // Of a joined body a part, with another before it.
+            let from = all.len() as u64 * outer.0 / 2_000;
+            let to = all.len() as u64 - all.len() as u64 * outer.1 / 2_000;
+            let first = filled(&memory, b"first");
+            let again = Body::joined([(&first, 1..3), (&joined, from..to)]).unwrap();
+            let expected = [b"ir", &all[from as usize..to as usize]].concat();
+            prop_assert!(read(&again) == expected);
+            drop((again, joined, first, members));
+            prop_assert_eq!(memory.usage().used_bytes, 0);
+        }
+    }
+
+    #[test]
+    fn a_joined_body_grows_where_its_member_does() {
+        let memory = HeapMemory::new(1 << 20);
+        let (before, behind) = (filled(&memory, b"ab"), filled(&memory, b"efg"));
+        let (middle, mut writer) = Body::new(&memory, Some(2), 10).unwrap();
+        let joined = Body::joined([(&before, 0..2), (&middle, 0..2), (&behind, 1..3)]).unwrap();
+        assert_eq!(
+            (joined.state(), joined.published()),
+            (BodyState::Filling, 2)
+        );
+        writer.append(b"c").unwrap();
+        assert_eq!((joined.published(), read(&joined)), (3, b"abc".to_vec()));
+        writer.append(b"d").unwrap();
+        assert_eq!(read(&joined), b"abcdfg");
+        assert!(writer.finish());
+        assert_eq!(
+            (joined.state(), joined.published()),
+            (BodyState::Complete, 6)
+        );
+        let (failing, writer) = Body::new(&memory, Some(2), 10).unwrap();
+        let joined = Body::joined([(&before, 0..2), (&failing, 0..2)]).unwrap();
+        drop(writer);
+        assert_eq!(joined.state(), BodyState::Failed);
+    }
+
+    #[test]
+    fn too_many_are_not_joined() {
+        let memory = HeapMemory::new(1 << 20);
+        let body = filled(&memory, b"a");
+        let joined = |count| Body::joined((0..count).map(|_| (&body, 0..1)));
+        assert!(joined(limits::JOINED_BODIES_MAX).is_some());
+        assert!(joined(limits::JOINED_BODIES_MAX + 1).is_none());
     }
 
     #[test]

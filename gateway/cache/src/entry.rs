@@ -19,11 +19,12 @@ pub struct Entry<M: Memory> {
 }
 
 impl<M: Memory> Entry<M> {
-    /// `object`, and of an entry before it what it does not replace, up to [`VARIANTS_MAX`](limits::VARIANTS_MAX): beyond,
+    /// `object`, joined with the parts that it goes together with, and of an entry before it what that does not replace, up to [`VARIANTS_MAX`](limits::VARIANTS_MAX): beyond,
     /// the oldest go.
     #[must_use]
     pub fn with(before: Option<&Self>, object: Arc<Object<M>>) -> Self {
         let others = before.map_or(&[][..], |before| &before.objects);
+        let object = joined(object, others);
         let others = others
             .iter()
             .filter(|other| !replaces(&object, other))
@@ -128,6 +129,25 @@ impl<M: Memory> Entry<M> {
     }
 }
 
+/// A part with all that it goes together with, one through the other.
+fn joined<M: Memory>(mut object: Arc<Object<M>>, others: &[Arc<Object<M>>]) -> Arc<Object<M>> {
+    if object.part.is_none() {
+        return object;
+    }
+    let is_held = |object: &Object<M>, other: &Object<M>| match (object.part, other.part) {
+        (Some(part), Some(other)) => part.holds(&(other.first..other.end())),
+        _ => true,
+    };
+    while let Some(more) = others
+        .iter()
+        .filter(|other| !is_held(&object, other))
+        .find_map(|other| object.joined(other))
+    {
+        object = Arc::new(more);
+    }
+    object
+}
+
 /// Whether a newer answer takes the place of another. A part takes that of parts it holds, and of all that may be of
 /// another state of the representation: what does not have the same strong validator (RFC 9110 §15.3.7.3).
 fn replaces<M: Memory>(new: &Object<M>, old: &Object<M>) -> bool {
@@ -137,6 +157,6 @@ fn replaces<M: Memory>(new: &Object<M>, old: &Object<M>) -> bool {
     let (Some(new_part), old_part) = (&new.part, &old.part) else {
         return true;
     };
-    let is_held = old_part.is_some_and(|old| new_part.holds(&(old.first..old.first + old.length)));
+    let is_held = old_part.is_some_and(|old| new_part.holds(&(old.first..old.end())));
     is_held || !new.is_same_state(old)
 }

@@ -70,6 +70,8 @@ pub enum FlightState<M: Memory> {
 pub enum Brought {
     /// A new one, on its way into the store.
     Stored,
+    /// A stored part with what it lacked, on its way into the store.
+    Completed,
     /// The stored one, which the origin confirmed.
     Revalidated,
     /// The stored one, stale, because the origin has nothing better: why, for `Cache-Status`.

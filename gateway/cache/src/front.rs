@@ -121,7 +121,7 @@ impl<M: Memory> Resident<M> {
         let length = u32::try_from(body.published()).ok()?;
         if length > 0 {
             let piece = body.piece(0)?;
-            (piece.end == length).then_some(())?;
+            (piece.start == 0 && piece.end == length).then_some(())?;
             self.first_pin()?;
         }
         self.whole.set(Some(length));

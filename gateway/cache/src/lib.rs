@@ -11,6 +11,7 @@ mod front;
 #[cfg(any(test, feature = "heap-memory"))]
 mod heap;
 mod index;
+mod joined;
 mod key;
 mod layout;
 mod object;

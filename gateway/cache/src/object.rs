@@ -73,15 +73,60 @@ impl<M: Memory> Object<M> {
         }
     }
 
+    /// This part and an older one that it adjoins or overlaps, as one part or as the whole (RFC 9110 §15.3.7.3): the head and
+    /// terms are this one's. `None` where they do not go together.
+    #[must_use]
+    pub fn joined(&self, older: &Self) -> Option<Self> {
+        let (new, old) = (self.part?, older.part?);
+        let complete = new.complete?;
+        let touches = new.first <= old.end() && old.first <= new.end();
+        let fits = touches && old.complete == Some(complete) && self.variant == older.variant;
+        if !fits || !self.is_same_state(older) {
+            return None;
+        }
+        let (first, end) = (new.first.min(old.first), new.end().max(old.end()));
+        let before = 0..new.first - first;
+        let behind = new.end().min(old.end()) - old.first.min(new.end())..old.length;
+        let ranges = [
+            (&older.body, before),
+            (&self.body, 0..new.length),
+            (&older.body, behind),
+        ];
+        let body = Body::joined(ranges.into_iter().filter(|(_, range)| !range.is_empty()))?;
+        let is_whole = first == 0 && end == complete;
+        Some(Self {
+            key: self.key.clone(),
+            head: Head {
+                status: if is_whole { 200 } else { self.head.status },
+                fields: self.head.fields.clone(),
+            },
+            terms: self.terms,
+            variant: self.variant.clone(),
+            part: (!is_whole).then_some(Part {
+                first,
+                length: end - first,
+                complete: Some(complete),
+            }),
+            body,
+        })
+    }
+
     /// Whether both are of one state of the representation: they have the same strong validator (RFC 9110 §15.3.7.3).
     #[must_use]
     pub fn is_same_state(&self, other: &Self) -> bool {
-        let tag = |object: &Self| {
-            let place = object.terms.etag?;
-            EntityTag::parse(place.of(&object.head.fields))
-                .map(|tag| (tag.weak, tag.opaque.to_vec()))
-        };
-        tag(self).is_some_and(|(weak, opaque)| !weak && Some((weak, opaque)) == tag(other))
+        let tag = self.strong_tag();
+        tag.is_some() && tag == other.strong_tag()
+    }
+
+    /// Whether ranges of one state of the representation can be asked for (RFC 9110 §13.1.5).
+    #[must_use]
+    pub fn has_strong_tag(&self) -> bool {
+        self.strong_tag().is_some()
+    }
+
+    fn strong_tag(&self) -> Option<&[u8]> {
+        let tag = EntityTag::parse(self.terms.etag?.of(&self.head.fields))?;
+        (!tag.weak).then_some(tag.opaque)
     }
 
     /// True bytes this object holds: extents' capacity, head, key, its own size and its share of the index. For the

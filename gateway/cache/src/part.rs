@@ -17,12 +17,29 @@ impl Part {
     /// The length that ranges are resolved by.
     #[must_use]
     pub fn whole(&self) -> u64 {
-        self.complete.unwrap_or(self.first + self.length)
+        self.complete.unwrap_or(self.end())
+    }
+
+    /// The place behind its last byte.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.first + self.length
     }
 
     /// Whether a range of the representation lies in it.
     #[must_use]
     pub fn holds(&self, range: &Range<u64>) -> bool {
-        range.start >= self.first && range.end <= self.first + self.length
+        range.start >= self.first && range.end <= self.end()
+    }
+
+    /// What is missing of a range that begins or ends in it, if that is one piece.
+    #[must_use]
+    pub fn lacks(&self, range: &Range<u64>) -> Option<Range<u64>> {
+        let is_in = |at: u64| (self.first..self.end()).contains(&at);
+        match (is_in(range.start), range.end > 0 && is_in(range.end - 1)) {
+            (true, false) => Some(self.end()..range.end),
+            (false, true) => Some(range.start..self.first),
+            _ => None,
+        }
     }
 }

@@ -25,7 +25,7 @@ pub use request::RequestFacts;
 pub use reuse::{Reuse, Trouble, Why, reuse, stale_on_error};
 pub use storing::{part, storable, storable_post};
 pub use terms::{LastModified, Place, Terms};
-pub use update::{HeadSays, freshened, head_says, speaks_of, validators};
+pub use update::{HeadSays, freshened, head_says, range_if_same, speaks_of, validators};
 
 /// What configuration decides for a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct Rules {
     pub stale_grace: u64,
     /// What becomes of `Set-Cookie`.
     pub set_cookie: SetCookie,
+    /// A request for a range of what is not stored fetches the whole of it; else the range as asked.
+    pub fetch_whole: bool,
 }
 
 /// What becomes of an answer with `Set-Cookie`.
@@ -72,6 +74,7 @@ impl Default for Rules {
             negative_ttl: 0,
             stale_grace: 3_600,
             set_cookie: SetCookie::Store,
+            fetch_whole: false,
         }
     }
 }

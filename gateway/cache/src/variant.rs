@@ -112,11 +112,13 @@ pub(crate) fn is_first_choice(request: &Fields<'_>, language: &[u8]) -> bool {
     weight.is_some_and(|weight| weight > 0 && Some(weight) == accept_language::heaviest(lines()))
 }
 
+/// What `Connection` lists stays here (RFC 9110 §7.6.1): the origin chose as if it were not there.
 fn append_field(name: &[u8], request: &Fields<'_>, out: &mut Vec<u8>) {
     let known = Name::of(name);
+    let passes = !request.is_listed(name);
     let lines = request
         .iter()
-        .filter(|(_, written, _)| written.eq_ignore_ascii_case(name))
+        .filter(|(_, written, _)| passes && written.eq_ignore_ascii_case(name))
         .map(|(_, _, value)| value);
     let mut peek = lines.clone();
     if peek.next().is_some() {

@@ -123,6 +123,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             detail: Some(refused),
             sharing: Sharing::Private,
             basis: None,
+            missing: None,
         };
         self.forward(io, question, forward)
     }

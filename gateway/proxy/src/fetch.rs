@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use base::{Driver, Moment, SocketId, UpstreamId, Wall};
+use base::{Driver, Memory, Moment, SocketId, UpstreamId, Wall};
 use cache::policy::{RequestFacts, Rules};
 use cache::{BodyWriter, Key, Leader, Object};
 use http::{BodyDecoder, BodyLength, Method};
@@ -49,6 +49,8 @@ pub(crate) struct Fetch<D: Driver> {
     pub(crate) leader: Option<Leader<D::Memory>>,
     /// The stored answer that the origin is asked to confirm.
     pub(crate) basis: Option<Arc<Object<D::Memory>>>,
+    /// What of a stored part's representation the origin is asked for instead of all that the client wants.
+    pub(crate) missing: Option<Box<Missing<D::Memory>>>,
     pub(crate) filling: Option<Filling<D>>,
     /// A copy for the store of what is passed on.
     pub(crate) copy: Option<Copy<D>>,
@@ -69,6 +71,12 @@ pub(crate) struct Fetch<D: Driver> {
     pub(crate) interim: usize,
     /// The origin keeps the connection after this answer.
     pub(crate) keeps_alive: bool,
+}
+
+/// What a stored part lacks of what a client wants.
+pub(crate) struct Missing<M: Memory> {
+    pub(crate) part: Arc<Object<M>>,
+    pub(crate) range: Range<u64>,
 }
 
 /// An answer on its way into the store.
@@ -147,6 +155,7 @@ impl<D: Driver> Fetch<D> {
     pub(crate) fn new(
         order: Box<Order>,
         basis: Option<Arc<Object<D::Memory>>>,
+        missing: Option<Box<Missing<D::Memory>>>,
         client: Option<SocketId>,
         leader: Option<Leader<D::Memory>>,
         requested: Wall,
@@ -161,6 +170,7 @@ impl<D: Driver> Fetch<D> {
             client,
             leader,
             basis,
+            missing,
             filling: None,
             copy: None,
             purges: 0,

@@ -230,6 +230,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         told.collapsed = exchange.cache == CacheLabel::Collapsed;
         match brought {
             Brought::Stored => told.stored = !told.collapsed,
+            Brought::Completed => {
+                told.stored = !told.collapsed;
+                told.forward_status = Some(206);
+            }
             Brought::Revalidated => {
                 told.stored = !told.collapsed;
                 told.forward_status = Some(304);

@@ -12,6 +12,7 @@ mod answer;
 mod body;
 mod client;
 mod closing;
+mod completion;
 mod decide;
 mod fetch;
 mod follow;

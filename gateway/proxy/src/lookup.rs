@@ -1,13 +1,15 @@
 //! A request that may be answered from the store: a stored answer that serves, a wait for somebody else's fetch, or a fetch of
 //! its own.
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use base::{Driver, Memory, Moment, SocketId, UpstreamId, limits};
 use cache::policy::{self, RequestFacts, Reuse, Rules};
 use cache::{
-    Brought, FlightState, Held, Joined, Key, KeyHash, KeyView, NodeStore, Object, Part, Resident,
+    Brought, FlightState, Held, Joined, Key, KeyHash, KeyView, Leader, NodeStore, Object, Part,
+    Resident,
 };
 use http::range::{Ranges, Resolved};
 use http::{Fields, Method, Name, Parsed, parse_request};
@@ -15,7 +17,7 @@ use telemetry::{CacheLabel, RouteLabel};
 
 use crate::client::{Answer, Exchange, Patience};
 use crate::decide::Question;
-use crate::fetch::{Fetch, Order};
+use crate::fetch::{Fetch, Missing, Order};
 use crate::present::Served;
 use crate::read::Flow;
 use crate::request::{self, Wish};
@@ -42,6 +44,8 @@ pub(crate) struct Forward<D: Driver> {
     pub(crate) sharing: Sharing,
     /// The stored answer that the origin is asked to confirm.
     pub(crate) basis: Option<Arc<Object<D::Memory>>>,
+    /// What is missing of the stored part.
+    pub(crate) missing: Option<Box<Missing<D::Memory>>>,
 }
 
 /// Who is a fetch for.
@@ -61,8 +65,8 @@ enum Found<D: Driver> {
     Answer(Rc<Resident<D::Memory>>, Place),
     /// Nothing under the key.
     Nothing,
-    /// Parts of an answer, not the one asked for.
-    Partial,
+    /// Parts of an answer, not the one asked for; what one of them lacks of that.
+    Partial(Option<Box<Missing<D::Memory>>>),
     /// Answers for other requests: what this one has in the fields they vary by.
     OtherVariants(Vec<u8>),
     /// The index was not asked: it had its share of this turn.
@@ -97,6 +101,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             detail: None,
             sharing: Sharing::Private,
             basis: None,
+            missing: None,
         };
         match self.find(io, question, &facts, hash, view) {
             Found::Answer(resident, place) => {
@@ -130,7 +135,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 }
             }
             Found::Nothing => {}
-            Found::Partial => forward.why = "partial",
+            Found::Partial(missing) => {
+                forward.why = "partial";
+                forward.missing = missing;
+            }
             Found::OtherVariants(selected) => {
                 forward.why = "vary-miss";
                 forward.variant = selected;
@@ -154,6 +162,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         hash: KeyHash,
     ) -> Sharing {
         let has_basis = forward.basis.is_some();
+        let asks_whole =
+            forward.way.rules.fetch_whole && forward.facts.range && !forward.facts.conditional;
         if question.request.method != Method::Get {
             return if has_basis {
                 Sharing::Alone
@@ -163,7 +173,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         let alone = question.tries >= TRIES_MAX
             || question.alone
-            || forward.facts.is_unshared(has_basis)
+            || forward.facts.is_unshared(has_basis || asks_whole)
             || forward
                 .basis
                 .as_ref()
@@ -266,18 +276,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             }
             Some(Joined::Lead(leader)) => {
                 exchange.answer = Answer::Following(Arc::clone(leader.flight()));
-                let basis = forward.basis.clone();
-                let order = self.order(question, forward);
+                let fetch = self.fetch_for(io, question, forward, Some(socket), Some(leader));
                 self.begin(io, socket, exchange);
                 self.follow(socket);
-                let fetch = Fetch::new(order, basis, Some(socket), Some(leader), io.now().wall);
                 self.fetch(io, fetch);
             }
             None => {
-                let basis = forward.basis.clone();
-                let order = self.order(question, forward);
+                let fetch = self.fetch_for(io, question, forward, Some(socket), None);
                 self.begin(io, socket, exchange);
-                let fetch = Fetch::new(order, basis, Some(socket), None, io.now().wall);
                 self.fetch(io, fetch);
             }
         }
@@ -314,7 +320,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
 
     fn is_useless(&self, io: &D, state: &FlightState<D::Memory>) -> bool {
         match state {
-            FlightState::Streaming(object, Brought::Stored | Brought::Revalidated) => {
+            FlightState::Streaming(
+                object,
+                Brought::Stored | Brought::Completed | Brought::Revalidated,
+            ) => {
                 let terms = &object.terms;
                 !terms.lifetime.is_fresh(io.now().wall) && !terms.no_cache
             }
@@ -350,22 +359,36 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         Some(resident)
     }
 
-    fn order(&self, question: &Question<'_>, forward: Forward<D>) -> Box<Order> {
+    fn fetch_for(
+        &self,
+        io: &D,
+        question: &Question<'_>,
+        forward: Forward<D>,
+        client: Option<SocketId>,
+        leader: Option<Leader<D::Memory>>,
+    ) -> Fetch<D> {
         let request = question.request;
-        let validators = forward.basis.as_ref().map_or_else(Vec::new, |basis| {
-            policy::validators(&basis.terms, &basis.head.fields)
-        });
+        let conditions = match (&forward.basis, &forward.missing) {
+            (Some(basis), _) => policy::validators(&basis.terms, &basis.head.fields),
+            (None, Some(missing)) => {
+                let part = &missing.part;
+                policy::range_if_same(&part.terms, &part.head.fields, &missing.range)
+            }
+            (None, None) => Vec::new(),
+        };
         let wish = Wish {
-            whole: forward.sharing == Sharing::Shared || forward.basis.is_some(),
+            whole: forward.sharing == Sharing::Shared
+                || forward.basis.is_some()
+                || forward.missing.is_some(),
             upgrade: request::wants_upgrade(request),
-            validators: &validators,
+            conditions: &conditions,
         };
         let host = if request.host.is_empty() {
             &self.settings.default_host
         } else {
             request.host
         };
-        Box::new(Order {
+        let order = Order {
             upstream: forward.way.upstream,
             rules: forward.way.rules,
             head: request::head(request, host, wish, question.id),
@@ -377,7 +400,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             key: forward.key,
             why: forward.why,
             detail: forward.detail,
-        })
+        };
+        let (basis, missing) = (forward.basis, forward.missing);
+        let now = io.now().wall;
+        Fetch::new(Box::new(order), basis, missing, client, leader, now)
     }
 
     /// Asks the origin behind the back of a client that is answered stale, unless somebody does so already
@@ -406,10 +432,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             detail: None,
             sharing: Sharing::Shared,
             basis: Some(Arc::clone(object)),
+            missing: None,
         };
-        let basis = forward.basis.clone();
-        let order = self.order(question, forward);
-        let fetch = Fetch::new(order, basis, None, Some(leader), io.now().wall);
+        let fetch = self.fetch_for(io, question, forward, None, Some(leader));
         self.fetch(io, fetch);
     }
 
@@ -559,13 +584,43 @@ fn chosen_else<D: Driver>(
     if let Some(at) = entry.select_part(fields, selected, holds) {
         return Found::Answer(Rc::clone(held.resident(at)), place);
     }
+    let lacks = |part: &Part| part.lacks(&wanted(facts, ranges.as_ref(), part.complete?)?);
+    let is_begun = |part: &Part| lacks(part).is_some();
+    if let Some(at) = entry.select_part(fields, selected, is_begun) {
+        let object = entry.objects().get(at);
+        let missing = object
+            .filter(|object| object.has_strong_tag())
+            .and_then(|object| {
+                let range = lacks(object.part.as_ref()?)?;
+                let part = Arc::clone(object);
+                Some(Box::new(Missing { part, range }))
+            });
+        return Found::Partial(missing);
+    }
     if entry.select_part(fields, selected, |_| true).is_some() {
-        return Found::Partial;
+        return Found::Partial(None);
     }
     if let Some(object) = entry.objects().first() {
         object.variant.select(fields, selected);
     }
     Found::OtherVariants(selected.clone())
+}
+
+/// What a request wants of a representation of this length, where that is one piece of it.
+fn wanted(facts: &RequestFacts, ranges: Option<&Ranges>, length: u64) -> Option<Range<u64>> {
+    if facts.method != Method::Get || facts.conditional {
+        return None;
+    }
+    if !facts.range {
+        return Some(0..length);
+    }
+    match ranges?.resolve(length) {
+        Resolved::Parts(parts) => match parts.as_slice() {
+            [part] => Some(part.clone()),
+            _ => None,
+        },
+        Resolved::Whole | Resolved::Unsatisfiable => None,
+    }
 }
 
 /// The ranges that a request asks for and a part may answer: conditions are for the whole.

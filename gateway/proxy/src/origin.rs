@@ -418,7 +418,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 leader.land();
             } else {
                 // RFC 9111 §5.2.2.2
-                let must = fetch.basis.is_some_and(|basis| basis.terms.must_revalidate);
+                let must = fetch.basis.is_some_and(|basis| basis.terms.forbids_stale());
                 let status = if must { 504 } else { status };
                 leader.fail(Failure { status, reason });
             }

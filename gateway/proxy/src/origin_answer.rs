@@ -19,7 +19,7 @@ use crate::index_turn::Landing;
 use crate::table::Ticket;
 
 /// An object and the right to fill it.
-type Reserved<M> = (Object<M>, BodyWriter<M>);
+pub(crate) type Reserved<M> = (Object<M>, BodyWriter<M>);
 
 /// What to do after a head.
 enum After {
@@ -176,7 +176,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         self.invalidate(io, ticket, response);
         let trouble = Trouble::Status(response.status);
-        if self.confirmed(io, ticket, response) || self.serve_stale(io, ticket, trouble) {
+        if self.confirmed(io, ticket, response)
+            || self.serve_stale(io, ticket, trouble)
+            || self.completed(io, ticket, response)
+        {
             return;
         }
         let Some(fetch) = self.fetches.at(ticket) else {
@@ -279,7 +282,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(key) = fetch.order.key.clone() else {
             return;
         };
-        let replaces = fetch.basis.is_some() && response.status < 500;
+        // What an answer to HEAD says of what is stored was acted on.
+        let replaces = fetch.basis.is_some() && response.status < 500 && reason != Reason::Method;
         // An origin in trouble now may answer next time, and what is one client's own says nothing of others'.
         let is_telling = response.status < 500 && !fetch.order.facts.is_unshared(false);
         if is_telling && reason.is_of_answer() {
@@ -342,7 +346,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// For which requests an answer is.
-    fn variant_for(&mut self, asked: &[u8], response: &Response<'_>) -> Option<Variant> {
+    pub(crate) fn variant_for(&mut self, asked: &[u8], response: &Response<'_>) -> Option<Variant> {
         if !response.fields.has(Name::Vary) {
             return Some(Variant::default());
         }
@@ -354,7 +358,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// The origin confirmed what is stored (RFC 9111 §4.3.4): it serves on under its new head.
-    fn confirmed(&mut self, io: &D, ticket: Ticket, response: &Response<'_>) -> bool {
+    fn confirmed(&mut self, io: &mut D, ticket: Ticket, response: &Response<'_>) -> bool {
         let now = io.now().wall;
         let Some(fetch) = self.fetches.at(ticket) else {
             return false;
@@ -367,9 +371,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         if head_only {
             return self.head_confirmed(io, ticket, response, &basis);
         }
-        if response.status != 304 || !policy::speaks_of(response, &basis.terms, &basis.head.fields)
-        {
+        if response.status != 304 {
             return false;
+        }
+        if !policy::speaks_of(response, &basis.terms, &basis.head.fields) {
+            self.start_over(io, ticket, &basis.key);
+            return true;
         }
         let (fields, terms) = policy::freshened(
             &facts,
@@ -394,6 +401,19 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         fetch.confirmed = keep.then_some(object);
         true
+    }
+
+    /// The answer speaks of something that is not stored, and nobody asked for: what led to it is used no more, and those who
+    /// wait are decided on again.
+    pub(crate) fn start_over(&mut self, io: &mut D, ticket: Ticket, key: &Key) {
+        self.purge(io, key);
+        self.drop_conn(io, ticket);
+        let fetch = self.fetches.remove(ticket);
+        if let Some(leader) = fetch.and_then(|fetch| fetch.leader) {
+            let flight = leader.flight().id();
+            self.leading.remove(&flight);
+            self.moved.push(flight);
+        }
     }
 
     /// An answer to HEAD speaks of what is stored for GET (RFC 9111 §4.3.5): it updates that, or ends its use; the client
@@ -469,7 +489,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// Reserves memory for an object, evicting where there is none.
-    fn reserve(
+    pub(crate) fn reserve(
         &mut self,
         io: &D,
         key: Key,
@@ -574,7 +594,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// Ends the use of what is stored under a key, and of what is being fetched for it.
-    fn purge(&mut self, io: &D, key: &Key) {
+    pub(crate) fn purge(&mut self, io: &D, key: &Key) {
         self.flights.outdate(key);
         self.index_remove(io, key.hash(), &key.view());
     }

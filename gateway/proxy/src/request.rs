@@ -12,12 +12,12 @@ pub(crate) struct Wish<'a> {
     pub(crate) whole: bool,
     /// The client's upgrade passes.
     pub(crate) upgrade: bool,
-    /// Field lines that ask whether what is stored still holds.
-    pub(crate) validators: &'a [u8],
+    /// Field lines that ask whether what is stored still holds, or for what it lacks.
+    pub(crate) conditions: &'a [u8],
 }
 
-/// The head of the request to an origin (RFC 9110 §7.6): target byte for byte, the authority asked for as Host,
-/// hop-by-hop fields left out, framing written anew.
+/// The head of the request to an origin (RFC 9110 §7.6): target byte for byte, the authority asked for as Host, in the
+/// lower case that the answer is stored under (RFC 3986 §6.2.2.1), hop-by-hop fields left out, framing written anew.
 pub(crate) fn head(
     request: &Request<'_>,
     host: &[u8],
@@ -32,7 +32,7 @@ pub(crate) fn head(
         Target::Asterisk => b"*",
     });
     out.put(b" HTTP/1.1\r\n");
-    field(&mut out, b"Host", host);
+    field(&mut out, b"Host", &host.to_ascii_lowercase());
     for (name, written, value) in request.fields.iter() {
         if passes(name, wish) && !request.fields.is_listed(written) {
             field(&mut out, written, value);
@@ -43,7 +43,7 @@ pub(crate) fn head(
         Version::Http10 => b"Via: 1.0 ultragate\r\n",
     });
     field(&mut out, b"X-Request-Id", request_id);
-    out.put(wish.validators);
+    out.put(wish.conditions);
     framing(&mut out, request);
     if wish.upgrade {
         for value in request.fields.all(Name::Upgrade) {

@@ -1,9 +1,12 @@
 //! Validation at the origin, and what its answers change in what is stored (RFC 9111 §3.2, §4.3).
 
+use std::ops::Range;
+
 use base::Wall;
 use base::limits::FIELDS_MAX;
 use http::etag::EntityTag;
 use http::head::HEAD_BYTES_CEILING;
+use http::write::Decimal;
 use http::{FieldTable, Fields, HeadLimits, Name, Parsed, Response, parse_response};
 
 use super::fields::{head_fields as lines_to_store, push_line, stored_lines};
@@ -21,6 +24,20 @@ pub fn validators(terms: &Terms, head_fields: &[u8]) -> Vec<u8> {
     if let Some(modified) = terms.last_modified {
         let value = modified.value.of(head_fields);
         push_line(&mut lines, b"If-Modified-Since", value);
+    }
+    lines
+}
+
+/// The field lines that ask the origin for a range of a stored part's representation, or for the whole should that be another
+/// by now (RFC 9110 §13.1.5). None where the part has no `ETag`.
+#[must_use]
+pub fn range_if_same(terms: &Terms, head_fields: &[u8], range: &Range<u64>) -> Vec<u8> {
+    let mut lines = Vec::new();
+    if let Some(etag) = terms.etag {
+        let (first, last) = (Decimal::new(range.start), Decimal::new(range.end - 1));
+        let range = [b"bytes=", first.bytes(), b"-", last.bytes()].concat();
+        push_line(&mut lines, b"Range", &range);
+        push_line(&mut lines, b"If-Range", etag.of(head_fields));
     }
     lines
 }

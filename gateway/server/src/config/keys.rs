@@ -509,6 +509,13 @@ const ROUTE: &[Key] = &[
         "An answer with Set-Cookie and an explicit lifetime is stored as it is (everybody gets that cookie), stored \
          without the field, or not stored. Without an explicit lifetime it is never stored with the field.",
     ),
+    key(
+        "range_misses",
+        Kind::Choice(&["as_asked", "whole"], &[]),
+        "as_asked",
+        "What is fetched for a range of what is not stored: that range, which is stored and put together with others of \
+         the same strong ETag, or the whole, once for all who wait.",
+    ),
 ];
 
 /// The section of a name.

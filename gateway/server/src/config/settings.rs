@@ -168,6 +168,17 @@ pub(crate) struct Route {
     #[serde(deserialize_with = "span")]
     pub(crate) stale_grace: Span,
     pub(crate) set_cookie: SetCookie,
+    pub(crate) range_misses: RangeMisses,
+}
+
+/// What is fetched for a range of what is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RangeMisses {
+    /// The range.
+    AsAsked,
+    /// The whole.
+    Whole,
 }
 
 /// What becomes of an answer with Set-Cookie.

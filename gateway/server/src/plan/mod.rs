@@ -10,7 +10,8 @@ use std::net::SocketAddr;
 use base::Span;
 
 use crate::config::{
-    Backend, Drain, Fault, Faults, LogFormat, Route, SetCookie, Settings, Sheet, Source,
+    Backend, Drain, Fault, Faults, LogFormat, RangeMisses, Route, SetCookie, Settings, Sheet,
+    Source,
 };
 use crate::host::Host;
 
@@ -205,6 +206,7 @@ fn rules(route: &Route) -> cache::policy::Rules {
             SetCookie::Strip => cache::policy::SetCookie::Strip,
             SetCookie::Refuse => cache::policy::SetCookie::Refuse,
         },
+        fetch_whole: route.range_misses == RangeMisses::Whole,
     }
 }
 

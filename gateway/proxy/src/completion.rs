@@ -1,0 +1,79 @@
+//! What a stored part lacked, on its way to be put together with it (RFC 9110 §15.3.7.3).
+
+use std::sync::Arc;
+
+use base::Driver;
+use cache::policy;
+use cache::{Brought, Head, NodeStore};
+use http::Response;
+
+use crate::Proxy;
+use crate::fetch::{Filling, Missing};
+use crate::origin_answer::Reserved;
+use crate::table::Ticket;
+
+impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
+    /// Takes what a stored part lacks; the client is served from both. An answer that is neither that nor one to the whole
+    /// request ends the use of the parts, and those who wait are decided on again.
+    pub(crate) fn completed(
+        &mut self,
+        io: &mut D,
+        ticket: Ticket,
+        response: &Response<'_>,
+    ) -> bool {
+        let missing = self
+            .fetches
+            .at(ticket)
+            .and_then(|fetch| fetch.missing.take());
+        let Some(missing) = missing.filter(|_| matches!(response.status, 206 | 416)) else {
+            return false;
+        };
+        match self.put_together(io, ticket, response, &missing) {
+            Some((object, writer)) => {
+                let object = Arc::new(object);
+                let fetch = self.fetches.at(ticket);
+                if let Some(fetch) = fetch {
+                    if let Some(leader) = &fetch.leader {
+                        leader.publish(Arc::clone(&object), Brought::Completed);
+                        self.moved.push(leader.flight().id());
+                    }
+                    fetch.filling = Some(Filling { object, writer });
+                }
+            }
+            None => self.start_over(io, ticket, &missing.part.key),
+        }
+        true
+    }
+
+    fn put_together(
+        &mut self,
+        io: &D,
+        ticket: Ticket,
+        response: &Response<'_>,
+        missing: &Missing<D::Memory>,
+    ) -> Option<Reserved<D::Memory>> {
+        let now = io.now().wall;
+        let fetch = self.fetches.at(ticket)?;
+        let (asked, rules, requested) = (
+            fetch.order.asked.clone(),
+            fetch.order.rules,
+            fetch.requested,
+        );
+        let mut facts = fetch.order.facts;
+        facts.range = true;
+        let part = policy::part(response)?;
+        if (part.first, part.end()) != (missing.range.start, missing.range.end) {
+            return None;
+        }
+        let terms = policy::storable(&facts, response, requested, now, &rules).ok()?;
+        let variant = self.variant_for(&asked, response)?;
+        let head = Head {
+            status: response.status,
+            fields: policy::head_fields(response, now, &rules).into_boxed_slice(),
+        };
+        let key = missing.part.key.clone();
+        let (object, writer) = self.reserve(io, key, head, terms, variant, Some(part.length))?;
+        let object = object.of_part(Some(part)).joined(&missing.part)?;
+        Some((object, writer))
+    }
+}
