@@ -3,6 +3,7 @@
 # make build   the release binaries
 # make check   format and lints alone
 # make docs    writes the pages that come from the code
+# make fuzz    every parser under cargo-fuzz, FUZZ_SECONDS (60) for all together; TARGET=request for one (docs/testing.md)
 #
 # Each target installs the Debian packages of the commands that it needs and that are not there; where they are there,
 # nothing is installed, and where there is no apt-get, what is missing is named. hwloc alone is optional: where it cannot
@@ -10,12 +11,13 @@
 
 SHELL := /bin/bash
 CARGO ?= cargo
-TARGET := $(or $(CARGO_TARGET_DIR),target)
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 
 # command:packages (joined by commas); NAME.pc is a library, as pkg-config knows it
 TO_BUILD := cc:gcc,libc6-dev ld:binutils
 TO_PLACE := pkg-config:pkg-config hwloc.pc:libhwloc-dev libudev.pc:libudev-dev
 TO_TEST := $(TO_BUILD) curl:curl jq:jq wrk:wrk nginx:nginx-light h2load:nghttp2-client promtool:prometheus valgrind:valgrind
+TO_FUZZ := $(TO_BUILD) c++:g++
 
 # Asked by the recipe's shell, after what is missing has been installed.
 HAVE_HWLOC := pkg-config --exists "hwloc >= 2.8 hwloc < 3 libudev" 2>/dev/null
@@ -24,8 +26,13 @@ WITH_HWLOC := $$($(HAVE_HWLOC) && echo --features ultragate/hwloc)
 # Daemons among these packages. Installing must not leave them running: prometheus would take our own port 9090.
 DAEMONS := nginx prometheus
 
+FUZZ_SECONDS ?= 60
+# One of them from the command line, else all.
+FUZZ_TARGETS := $(or $(TARGET),$(basename $(notdir $(wildcard fuzz/targets/*.rs))))
+FUZZ_CORPUS := gateway/http/tests/corpus
+
 .DEFAULT_GOAL := help
-.PHONY: help run test build check docs
+.PHONY: help run test build check docs fuzz
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -35,7 +42,7 @@ run:
 	@$(call want_hwloc)
 	@$(call need_rust)
 	$(CARGO) build --release --locked --package ultragate $(WITH_HWLOC)
-	@exec $(TARGET)/release/ultragate --demo
+	@exec $(TARGET_DIR)/release/ultragate --demo
 
 build:
 	@$(call need,$(TO_BUILD))
@@ -64,6 +71,14 @@ docs:
 	@$(call need,$(TO_BUILD))
 	@$(call need_rust)
 	UPDATE=1 $(CARGO) test --locked --package ultragate --package telemetry fresh
+
+# Not part of make test: it needs a nightly toolchain, and no two runs are the same.
+fuzz:
+	@$(call need,$(TO_FUZZ))
+	@$(call need_rust)
+	@$(call need_nightly)
+	$(CARGO) +nightly fuzz build $(TARGET)
+	@$(call run_fuzz)
 
 define need
 set -eu; \
@@ -105,4 +120,32 @@ command -v $(CARGO) >/dev/null || { \
     echo "missing: cargo. Install Rust with rustup (https://rustup.rs); rust-toolchain.toml names the version." >&2; \
     exit 1; \
 }
+endef
+
+# A pinned toolchain in rust-toolchain.toml gives way to +nightly, which rustup's cargo alone understands.
+define need_nightly
+$(CARGO) +nightly --version >/dev/null 2>&1 || { \
+    echo "missing: a nightly toolchain, which cargo-fuzz needs. rustup toolchain install nightly --profile minimal, and try again." >&2; \
+    exit 1; \
+}; \
+$(CARGO) +nightly fuzz --version >/dev/null 2>&1 || { \
+    echo "missing: cargo-fuzz. cargo install --locked cargo-fuzz, and try again." >&2; \
+    exit 1; \
+}
+endef
+
+# What is found on the way stays in fuzz/corpus; the second parser reads whole requests.
+define run_fuzz
+set -eu; \
+set -- $(FUZZ_TARGETS); \
+seconds=$$(( $(FUZZ_SECONDS) / $$# )); \
+if [ $$seconds -lt 1 ]; then seconds=1; fi; \
+for target in "$$@"; do \
+    echo "fuzz $$target for $$seconds s"; \
+    mkdir -p fuzz/corpus/$$target; \
+    seeds=$(FUZZ_CORPUS)/$$target; \
+    if [ ! -d $$seeds ]; then seeds="$(FUZZ_CORPUS)/request $(FUZZ_CORPUS)/body"; fi; \
+    $(CARGO) +nightly fuzz run $$target fuzz/corpus/$$target $$seeds -- \
+        -max_total_time=$$seconds -max_len=4096 -verbosity=0 -print_funcs=0 -print_final_stats=1; \
+done
 endef

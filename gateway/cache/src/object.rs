@@ -50,16 +50,20 @@ impl<M: Memory> Object<M> {
         }
     }
 
-    /// The same as a part of one.
+    /// The same as a part of one; from first byte to last it is the whole (RFC 9110 §15.3.7.3).
     #[must_use]
     pub fn of_part(mut self, part: Option<Part>) -> Self {
-        self.part = part;
+        self.part = part.filter(|part| !part.is_whole());
+        if part.is_some() && self.part.is_none() {
+            self.head.status = 200;
+        }
         self
     }
 
-    /// The same answer after a validation: another head, other terms, the body shared (RFC 9111 §4.3.4).
+    /// The same answer after a validation: another head, other terms, perhaps for other requests, the body shared (RFC 9111
+    /// §4.3.4).
     #[must_use]
-    pub fn freshened(&self, fields: Box<[u8]>, terms: Terms) -> Self {
+    pub fn freshened(&self, fields: Box<[u8]>, terms: Terms, variant: Variant) -> Self {
         Self {
             key: self.key.clone(),
             head: Head {
@@ -67,7 +71,7 @@ impl<M: Memory> Object<M> {
                 fields,
             },
             terms,
-            variant: self.variant.clone(),
+            variant,
             part: self.part,
             body: self.body.clone(),
         }

@@ -26,6 +26,12 @@ impl Part {
         self.first + self.length
     }
 
+    /// Whether it is all of the representation.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.first == 0 && self.complete == Some(self.length)
+    }
+
     /// Whether a range of the representation lies in it.
     #[must_use]
     pub fn holds(&self, range: &Range<u64>) -> bool {

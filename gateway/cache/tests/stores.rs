@@ -369,7 +369,7 @@ fn a_freshened_answer_outlives_the_entry_before<S: NodeStore<HeapMemory>>(
     let before = store.insert(stored(&memory, "/a", b"body"));
     let used = memory.usage().used_bytes;
     let object = &before.objects()[0];
-    let fresh = object.freshened(object.head.fields.clone(), TERMS);
+    let fresh = object.freshened(object.head.fields.clone(), TERMS, object.variant.clone());
     let after = store.insert(Arc::new(fresh));
     assert!(!before.is_live() && after.is_live());
     assert_eq!(store.stats().bytes, before.cost_bytes());

@@ -343,7 +343,11 @@ fn a_freshened_answer_is_of_the_same_variant_and_shares_the_body() {
         date: Wall(784_111_999),
         ..TERMS
     };
-    let fresh = x.freshened(Box::from(&b"Brand-New: 1\r\n"[..]), terms);
+    let fresh = x.freshened(
+        Box::from(&b"Brand-New: 1\r\n"[..]),
+        terms,
+        x.variant.clone(),
+    );
     assert_eq!((fresh.terms, fresh.head.status), (terms, x.head.status));
     assert_eq!(fresh.key, x.key);
     drop(x);

@@ -6,6 +6,30 @@ pub fn get(target: &str) -> String {
     format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n")
 }
 
+/// The same with further fields, whole lines, each with its CRLF.
+#[must_use]
+pub fn get_with(target: &str, fields: &str) -> String {
+    ask_with("GET", target, fields)
+}
+
+/// Likewise with another method.
+#[must_use]
+pub fn ask_with(method: &str, target: &str, fields: &str) -> String {
+    format!("{method} {target} HTTP/1.1\r\nHost: test\r\n{fields}\r\n")
+}
+
+/// An answer of any status; one that may have a body says its length.
+#[must_use]
+pub fn answer(status: u16, fields: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let length = match status {
+        204 | 304 => String::new(),
+        _ => format!("Content-Length: {}\r\n", body.len()),
+    };
+    let head = format!("HTTP/1.1 {status} It\r\n{length}{fields}\r\n");
+    [head.as_bytes(), body].concat()
+}
+
 /// A 200 with a Content-Length; `fields` are whole lines, each with its CRLF.
 #[must_use]
 pub fn ok(fields: &str, body: impl AsRef<[u8]>) -> Vec<u8> {

@@ -258,6 +258,27 @@ impl Origin {
         })
     }
 
+    /// Answers by turns, and every request after that with the last of them; the head of each to HEAD.
+    #[must_use]
+    pub fn by_turns(answers: impl Into<Vec<Vec<u8>>>) -> Origin {
+        let answers = answers.into();
+        Origin::start(move |request, wire| {
+            wire.body(request);
+            let last = answers.len().saturating_sub(1);
+            let answer = answers.get(request.number.min(last));
+            let answer = answer.map_or(&[][..], Vec::as_slice);
+            let whole = answer.len();
+            let head = find(answer, b"\r\n\r\n").map_or(whole, |at| at + 4);
+            let end = if request.method == "HEAD" {
+                head
+            } else {
+                whole
+            };
+            wire.send(answer.get(..end).unwrap_or_default());
+            Next::Keep
+        })
+    }
+
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

@@ -81,6 +81,21 @@ impl Response {
             .any(|part| part.trim().starts_with("fwd="))
     }
 
+    /// A parameter of the gateway's own member of Cache-Status: `fwd`, `detail`, `ttl`; empty of one without a value.
+    #[must_use]
+    pub fn told(&self, parameter: &str) -> Option<&str> {
+        let parts = self.gateway_status().split(';').skip(1);
+        parts
+            .map(|part| part.trim().split_once('=').unwrap_or((part.trim(), "")))
+            .find_map(|(name, value)| (name == parameter).then_some(value))
+    }
+
+    /// The body as text.
+    #[must_use]
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
     /// Our own member of Cache-Status, which is the last.
     fn gateway_status(&self) -> &str {
         let last = self.all("cache-status").last().unwrap_or_default();

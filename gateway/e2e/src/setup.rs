@@ -106,6 +106,15 @@ impl Setup {
             .route("all", "", "/", "origin")
     }
 
+    /// Adds lines of TOML to the route or upstream that was added last.
+    #[must_use]
+    pub fn with(mut self, lines: &str) -> Setup {
+        let table = self.tables.trim_end().len();
+        self.tables.truncate(table);
+        let _ = writeln!(self.tables, "\n{lines}\n");
+        self
+    }
+
     /// The configuration file.
     #[must_use]
     pub fn text(&self) -> String {

@@ -5,8 +5,8 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
 use e2e::{
-    Backend, Broken, Client, Gate, Gateway, Next, Origin, Response, Setup, both_drivers,
-    eventually, get, ok,
+    Backend, Broken, Client, Gate, Gateway, Next, Origin, Response, Setup, answer, both_drivers,
+    chunked, eventually, get, get_with, ok,
 };
 
 const CLIENTS: usize = 20;
@@ -46,6 +46,15 @@ both_drivers!(
     a_fill_that_breaks_off_gives_nobody_a_whole_answer,
     an_origin_that_answers_nobody_keeps_nobody_waiting,
     a_race_between_shards_ends_with_one_object,
+    what_is_known_to_be_uncacheable_is_not_waited_for,
+    what_becomes_cacheable_again_is_shared_again,
+    a_leader_that_brings_nothing_is_replaced,
+    a_leader_who_left_keeps_nobody_waiting,
+    what_a_leader_who_left_asked_for_is_stored,
+    who_waits_is_fed_as_the_body_comes,
+    the_wait_is_bounded,
+    what_is_known_to_be_too_large_is_not_waited_for,
+    what_is_known_to_outgrow_its_bound_is_cut_for_nobody,
 );
 
 fn concurrent_misses_of_one_key_are_one_request(backend: Backend) {
@@ -188,4 +197,218 @@ fn a_race_between_shards_ends_with_one_object(backend: Backend) {
         &[] as &[String]
     );
     assert_eq!(origin.count(), 50);
+}
+
+/// Hit-for-miss: each of the second wave is with the origin before any is answered.
+fn what_is_known_to_be_uncacheable_is_not_waited_for(backend: Backend) {
+    for count in [1, 2] {
+        let gate = Gate::new();
+        let at_origin = gate.clone();
+        let origin = Origin::start(move |request, wire| {
+            if request.number > 0 {
+                at_origin.pass();
+            }
+            wire.send(ok("Cache-Control: private\r\n", request.number.to_string()));
+            Next::Keep
+        });
+        let gateway = shards(backend, count, &origin);
+        gateway.ask(get("/same"));
+        let answers = all_ask(&gateway, || {
+            eventually("all are with the origin", || origin.count() == 1 + CLIENTS);
+            gate.open();
+        });
+        let bodies: HashSet<_> = answers
+            .into_iter()
+            .filter_map(|answer| Some(answer.ok()?.body))
+            .collect();
+        assert_eq!(bodies.len(), CLIENTS, "with {count} shards");
+    }
+}
+
+fn what_becomes_cacheable_again_is_shared_again(backend: Backend) {
+    let gate = Gate::new();
+    let at_origin = gate.clone();
+    let origin = Origin::start(move |request, wire| {
+        let fields = match request.number {
+            0 => "Cache-Control: no-store\r\n",
+            1 => "Cache-Control: max-age=1\r\n",
+            _ => FRESH,
+        };
+        if request.number == 2 {
+            at_origin.pass();
+        }
+        wire.send(ok(fields, "body"));
+        Next::Keep
+    });
+    let gateway = Gateway::before(&origin, backend);
+    let mut client = gateway.client();
+    client.ask(get("/same"));
+    client.ask(get("/same"));
+    let only = get_with("/same", "Cache-Control: only-if-cached\r\n");
+    eventually("it is stale", || client.ask(&only).status == 504);
+    let answers = all_ask(&gateway, || {
+        eventually("the origin is asked", || origin.count() == 3);
+        gate.open();
+    });
+    assert!(answers.iter().all(Result::is_ok));
+    assert_eq!(origin.count(), 3);
+}
+
+/// The stored answer that the leader asks about is not the one the origin speaks of: all wait for the next leader.
+fn a_leader_that_brings_nothing_is_replaced(backend: Backend) {
+    for count in [1, 2] {
+        let gate = Gate::new();
+        let at_origin = gate.clone();
+        let origin = Origin::start(move |request, wire| {
+            match request.number {
+                0 => wire.send(ok("Cache-Control: max-age=1\r\nETag: \"v1\"\r\n", "old")),
+                1 => {
+                    at_origin.pass();
+                    wire.send(answer(304, "ETag: \"v2\"\r\n", ""))
+                }
+                _ => wire.send(ok(FRESH, "new")),
+            };
+            Next::Keep
+        });
+        let gateway = shards(backend, count, &origin);
+        gateway.ask(get("/same"));
+        let only = get_with("/same", "Cache-Control: only-if-cached\r\n");
+        eventually("it is stale", || gateway.ask(&only).status == 504);
+        let answers = all_ask(&gateway, || {
+            eventually("the origin is asked", || origin.count() == 2);
+            gate.open();
+        });
+        for answer in answers {
+            let answer = answer.expect("a whole answer");
+            assert_eq!((answer.status, answer.text().as_str()), (200, "new"));
+        }
+        assert_eq!(origin.count(), 3, "with {count} shards");
+    }
+}
+
+/// And what it brings is for nobody: those who waited ask for themselves.
+fn a_leader_who_left_keeps_nobody_waiting(backend: Backend) {
+    let gate = Gate::new();
+    let origin = gated(&gate, "Cache-Control: private\r\n");
+    let gateway = Gateway::before(&origin, backend);
+    let mut first = gateway.client();
+    first.send(get("/same"));
+    eventually("the origin is asked", || origin.count() == 1);
+    let answers = all_ask(&gateway, || {
+        drop(first);
+        gate.open();
+    });
+    let bodies: HashSet<_> = answers
+        .into_iter()
+        .filter_map(|answer| Some(answer.ok()?.body))
+        .collect();
+    assert_eq!(bodies.len(), CLIENTS);
+    assert!(!bodies.contains(&b"answer 0"[..]));
+}
+
+fn what_a_leader_who_left_asked_for_is_stored(backend: Backend) {
+    let gate = Gate::new();
+    let origin = gated(&gate, FRESH);
+    let gateway = Gateway::before(&origin, backend);
+    let mut first = gateway.client();
+    first.send(get("/same"));
+    eventually("the origin is asked", || origin.count() == 1);
+    drop(first);
+    gate.open();
+    assert_eq!(gateway.ask(get("/same")).text(), "answer 0");
+    assert_eq!(origin.count(), 1);
+}
+
+fn who_waits_is_fed_as_the_body_comes(backend: Backend) {
+    for count in [1, 2] {
+        let gates = [Gate::new(), Gate::new()];
+        let at_origin = gates.clone();
+        let origin = Origin::start(move |_, wire| {
+            wire.send(format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: 12\r\n{FRESH}\r\none,"
+            ));
+            at_origin[0].pass();
+            wire.send("two,");
+            at_origin[1].pass();
+            wire.send("and.");
+            Next::Keep
+        });
+        let gateway = shards(backend, count, &origin);
+        let mut clients: Vec<Client> = (0..CLIENTS).map(|_| gateway.client()).collect();
+        for client in &mut clients {
+            client.send(get("/same"));
+        }
+        let mut all_get = |piece: &[u8], is_first: bool| {
+            for client in &mut clients {
+                if is_first {
+                    client.head().expect("a head before the body is whole");
+                }
+                assert_eq!(client.bytes(4).as_deref(), Ok(piece));
+            }
+        };
+        all_get(b"one,", true);
+        gates[0].open();
+        all_get(b"two,", false);
+        gates[1].open();
+        all_get(b"and.", false);
+        assert_eq!(origin.count(), 1, "with {count} shards");
+    }
+}
+
+fn the_wait_is_bounded(backend: Backend) {
+    let gate = Gate::new();
+    let at_origin = gate.clone();
+    let origin = Origin::start(move |_, _| {
+        at_origin.pass();
+        Next::Close
+    });
+    let gateway = Setup::new(backend)
+        .everything_to(origin.address(), "first_byte_timeout = \"200ms\"")
+        .start();
+    for answer in all_ask(&gateway, || ()) {
+        assert_eq!(answer.map(|answer| answer.status), Ok(504));
+    }
+    gate.open();
+}
+
+fn what_is_known_to_be_too_large_is_not_waited_for(backend: Backend) {
+    let gate = Gate::new();
+    let at_origin = gate.clone();
+    let origin = Origin::start(move |request, wire| {
+        if request.number > 0 {
+            at_origin.pass();
+        }
+        wire.send(ok(FRESH, [0; 2_000]));
+        Next::Keep
+    });
+    let gateway = Setup::new(backend)
+        .set("cache", "max_object", "\"1KiB\"")
+        .everything_to(origin.address(), "")
+        .start();
+    gateway.ask(get("/same"));
+    let answers = all_ask(&gateway, || {
+        eventually("all are with the origin", || origin.count() == 1 + CLIENTS);
+        gate.open();
+    });
+    assert!(answers.iter().all(Result::is_ok));
+}
+
+/// Its length is not announced: the first time, who waits learns of it too late.
+fn what_is_known_to_outgrow_its_bound_is_cut_for_nobody(backend: Backend) {
+    let origin = Origin::start(|_, wire| {
+        let head = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n{FRESH}\r\n");
+        wire.send(head.into_bytes());
+        wire.send(chunked(&[&[b'a'; 40_000], &[b'b'; 40_000]]));
+        Next::Keep
+    });
+    let gateway = Setup::new(backend)
+        .set("cache", "max_object", "\"64KiB\"")
+        .everything_to(origin.address(), "")
+        .start();
+    gateway.ask(get("/same"));
+    for _ in 0..3 {
+        for answer in all_ask(&gateway, || ()) {
+            assert_eq!(answer.map(|answer| answer.body.len()), Ok(80_000));
+        }
+    }
 }

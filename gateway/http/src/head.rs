@@ -207,11 +207,17 @@ impl Response<'_> {
     }
 
     /// Whether the origin's connection can carry another request after this answer, once its body was read to an end
-    /// that is not the connection's. Never after 101.
+    /// that is not the connection's. Never after 101, nor after a 204 that announces a body (RFC 9110 §8.6, RFC 9112
+    /// §6.1): it may come yet, where the next answer is looked for.
     #[inline]
     #[must_use]
     pub fn keeps_alive(&self) -> bool {
-        self.status != 101 && keeps_alive(self.version, self.connection)
+        let goes_on = match self.status {
+            101 => false,
+            204 => !self.chunked && self.content_length.is_none_or(|length| length == 0),
+            _ => true,
+        };
+        goes_on && keeps_alive(self.version, self.connection)
     }
 }
 

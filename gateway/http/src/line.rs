@@ -57,6 +57,7 @@ refusals! {
     CODING_REPEATED = 400 "chunked more than once";
     CODING_UNKNOWN = 501 "transfer coding other than chunked";
     CODING_IN_HTTP10 = 400 "Transfer-Encoding in HTTP/1.0";
+    BODY_OF_INTERIM = 400 "interim response announces a body";
     EXPECTATION = 417 "expectation other than 100-continue";
     CHUNK_SIZE = 400 "malformed chunk size";
     CHUNK_LINE = 400 "malformed chunk extension";

@@ -47,6 +47,11 @@ fn response<'a>(
         chunked,
         content_length,
     } = framing(version, &fields)?;
+    let announces_body = chunked || content_length.is_some_and(|length| length > 0);
+    // RFC 9110 §8.6, RFC 9112 §6.1: where that body would be, the next head is looked for.
+    if status < 200 && announces_body {
+        return Err((&line::BODY_OF_INTERIM).into());
+    }
     Ok(Response {
         length,
         version,

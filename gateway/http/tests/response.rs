@@ -99,9 +99,14 @@ fn where_the_body_ends() {
         (200, Method::Head, length, BodyLength::Empty),
         (200, Method::Head, chunked, BodyLength::Empty),
         (200, Method::Head, "", BodyLength::Empty),
-        (100, Method::Post, length, BodyLength::Empty),
+        (
+            100,
+            Method::Post,
+            "Content-Length: 0\r\n",
+            BodyLength::Empty,
+        ),
         (101, Method::Get, "", BodyLength::Empty),
-        (199, Method::Get, chunked, BodyLength::Empty),
+        (199, Method::Get, "", BodyLength::Empty),
         (204, Method::Get, length, BodyLength::Empty),
         (304, Method::Get, length, BodyLength::Empty),
         (304, Method::Get, chunked, BodyLength::Empty),
@@ -148,11 +153,30 @@ fn framing_that_could_be_read_otherwise() {
 }
 
 #[test]
+fn an_interim_answer_announces_no_body() {
+    for status in [100, 101, 103, 199] {
+        for lines in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+            assert!(
+                is_refused(format!("HTTP/1.1 {status} X\r\n{lines}\r\n\r\n")),
+                "{status} {lines}"
+            );
+        }
+    }
+}
+
+#[test]
 fn which_connections_go_on() {
     for (head, keeps_alive) in [
         ("HTTP/1.1 200 OK\r\n\r\n", true),
         ("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", false),
         ("HTTP/1.1 101 X\r\nConnection: upgrade\r\n\r\n", false),
+        ("HTTP/1.1 204 X\r\nContent-Length: 0\r\n\r\n", true),
+        ("HTTP/1.1 204 X\r\nContent-Length: 5\r\n\r\n", false),
+        (
+            "HTTP/1.1 204 X\r\nTransfer-Encoding: chunked\r\n\r\n",
+            false,
+        ),
+        ("HTTP/1.1 304 X\r\nContent-Length: 5\r\n\r\n", true),
         ("HTTP/1.0 200 OK\r\n\r\n", false),
         ("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\n\r\n", true),
     ] {

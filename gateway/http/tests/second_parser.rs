@@ -18,9 +18,10 @@ fn changed_examples_are_read_alike() {
     each_changed(&examples, CHANGES_PER_EXAMPLE, |text| {
         accepted += read_alike(text);
     });
+    // Else most changes break a message at its first line, and little was compared.
     assert!(
         accepted > examples.len() * CHANGES_PER_EXAMPLE / 20,
-        "{accepted}"
+        "{accepted} messages were whole"
     );
 }
 

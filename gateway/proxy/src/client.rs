@@ -9,10 +9,11 @@ use base::{Driver, Memory, Moment, Part, Scratch as _, SocketId, Stamp, limits};
 use cache::policy::RequestFacts;
 use cache::{Flight, Resident};
 use http::{BodyDecoder, BodyLength, Version};
-use telemetry::{CacheLabel, MethodLabel, RouteLabel};
+use telemetry::{CacheLabel, MethodLabel, RouteLabel, Spent};
 
 use crate::decide::has_body;
 use crate::table::Ticket;
+use crate::timing::Timing;
 
 /// What a client is given time for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +77,9 @@ pub(crate) struct Record {
     pub(crate) cache: CacheLabel,
     /// Alike requests in a row (pipelined hits).
     pub(crate) count: u32,
+    /// What they spent together before they were encoded, and from their starts to that.
+    pub(crate) spent: Spent,
+    pub(crate) before_ns: u64,
 }
 
 /// What is known of a request when its head's bytes are gone.
@@ -94,6 +98,7 @@ pub(crate) struct Asked {
 /// A request that is not answered at once.
 pub(crate) struct Exchange<D: Driver> {
     pub(crate) asked: Asked,
+    pub(crate) timing: Timing,
     pub(crate) cache: CacheLabel,
     pub(crate) status: u16,
     /// Why it went forward, for `Cache-Status`.
@@ -202,7 +207,9 @@ impl<D: Driver> Work<D> {
 
     /// Notes an answer whose last byte is in the output.
     #[inline]
-    pub(crate) fn record(&mut self, asked: Asked, status: u16, cache: CacheLabel) {
+    pub(crate) fn record(&mut self, asked: Asked, status: u16, cache: CacheLabel, timing: &Timing) {
+        let (spent, since) = timing.so_far();
+        let before_ns = (since - asked.start).0;
         if self.records.len() > self.records_sending
             && let Some(last) = self.records.last_mut()
             && last.asked == asked
@@ -210,6 +217,8 @@ impl<D: Driver> Work<D> {
             && last.cache == cache
         {
             last.count += 1;
+            last.spent.merge(&spent);
+            last.before_ns += before_ns;
             return;
         }
         self.records.push(Record {
@@ -217,6 +226,8 @@ impl<D: Driver> Work<D> {
             status,
             cache,
             count: 1,
+            spent,
+            before_ns,
         });
     }
 }
@@ -469,6 +480,7 @@ impl<D: Driver> Serving<D> {
 impl<D: Driver> Exchange<D> {
     pub(crate) fn new(
         asked: Asked,
+        timing: Timing,
         cache: CacheLabel,
         id: &[u8],
         body: BodyLength,
@@ -476,6 +488,7 @@ impl<D: Driver> Exchange<D> {
     ) -> Self {
         Self {
             asked,
+            timing,
             cache,
             status: 0,
             why: "miss",

@@ -2,6 +2,7 @@
 
 use base::{Closing, Driver, Moment, Room, SocketId, Span};
 use cache::{FlightId, NodeStore};
+use telemetry::Stage;
 
 use crate::Proxy;
 use crate::WORKS_KEPT;
@@ -128,12 +129,16 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             for record in work.records.drain(..) {
                 self.count_unsent(&given_up(record));
             }
-            if let Some(exchange) = work.exchange.take() {
+            if let Some(mut exchange) = work.exchange.take() {
+                exchange.timing.enter(Stage::Send, self.reaped);
+                let (spent, since) = exchange.timing.so_far();
                 let record = Record {
                     asked: exchange.asked,
                     status,
                     cache: exchange.cache,
                     count: 1,
+                    spent,
+                    before_ns: (since - exchange.asked.start).0,
                 };
                 self.count_unsent(&record);
                 self.leave(io, socket, &exchange.answer);

@@ -59,17 +59,20 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             fetch.order.rules,
             fetch.requested,
         );
-        let mut facts = fetch.order.facts;
-        facts.range = true;
+        let facts = fetch.order.facts;
         let part = policy::part(response)?;
         if (part.first, part.end()) != (missing.range.start, missing.range.end) {
             return None;
         }
-        let terms = policy::storable(&facts, response, requested, now, &rules).ok()?;
+        // What the part has already need not come again (RFC 9110 §15.3.7, RFC 9111 §3.4).
+        let stored = (200, &*missing.part.head.fields);
+        let times = (requested, now);
+        let (fields, terms) = policy::freshened(&facts, stored, response, times, &rules);
+        let terms = terms.ok()?;
         let variant = self.variant_for(&asked, response)?;
         let head = Head {
             status: response.status,
-            fields: policy::head_fields(response, now, &rules).into_boxed_slice(),
+            fields: fields.into_boxed_slice(),
         };
         let key = missing.part.key.clone();
         let (object, writer) = self.reserve(io, key, head, terms, variant, Some(part.length))?;

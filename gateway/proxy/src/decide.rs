@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use base::{Driver, SocketId, Stamp};
+use base::{Driver, SocketId};
 use cache::policy::RequestFacts;
 use cache::{Key, KeyView, NodeStore};
 use http::{BodyLength, Method, Name, Request, Target};
-use telemetry::{MethodLabel, RouteLabel};
+use telemetry::{MethodLabel, RouteLabel, Stage};
 
 use crate::Proxy;
 use crate::answer::{Own, REQUEST_ID_MAX, error_body};
@@ -14,6 +14,7 @@ use crate::client::{Asked, Exchange};
 use crate::lookup::{Forward, Sharing, Way};
 use crate::read::Flow;
 use crate::request;
+use crate::timing::{Reading, Timing};
 
 /// Where the admin paths are, and how they come here.
 const ADMIN_ELSEWHERE: &str =
@@ -26,6 +27,9 @@ pub(crate) struct Question<'q> {
     /// The bytes of its head.
     pub(crate) head: &'q [u8],
     pub(crate) asked: Asked,
+    pub(crate) reading: Reading,
+    /// How far it was when it was decided on before.
+    pub(crate) earlier: Option<Timing>,
     /// The id under which logs and the origin know it.
     pub(crate) id: &'q [u8],
     /// Decisions before this one.
@@ -36,6 +40,14 @@ pub(crate) struct Question<'q> {
     pub(crate) alone: bool,
 }
 
+impl Question<'_> {
+    /// Its stages up to the lookup that it is in.
+    pub(crate) fn timing(&self) -> Timing {
+        let reading = || Timing::looking_up(&self.reading);
+        self.earlier.unwrap_or_else(reading)
+    }
+}
+
 impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     pub(crate) fn decide(
         &mut self,
@@ -43,7 +55,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         socket: SocketId,
         request: &Request<'_>,
         head: &[u8],
-        start: Stamp,
+        reading: Reading,
     ) -> Flow {
         let mut own_id = [0; 16];
         let mut question = Question {
@@ -51,13 +63,15 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             request,
             head,
             asked: Asked {
-                start,
+                start: reading.start,
                 method: method_label(request.method),
                 route: RouteLabel::NoMatch,
                 version: request.version,
                 head_only: request.method == Method::Head,
                 keep_alive: request.keeps_alive() && !self.draining,
             },
+            reading,
+            earlier: None,
             id: self.request_id(request, &mut own_id),
             tries: 0,
             variant: Vec::new(),
@@ -181,7 +195,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let mut asked = question.asked;
         let unread = has_body(question.request.body);
         asked.keep_alive &= !unread;
-        let flow = self.answer_own(io, question.socket, asked, question.id, own);
+        let mut timing = question.timing();
+        timing.enter(Stage::Encode, io.stamp());
+        let flow = self.answer_own(io, question.socket, asked, timing, question.id, own);
         if unread && flow == Flow::Next {
             self.answered_unread(question.socket);
         }

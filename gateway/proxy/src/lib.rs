@@ -28,6 +28,7 @@ mod serve;
 mod settings;
 mod table;
 mod timeouts;
+mod timing;
 mod upload;
 mod wheel;
 
@@ -157,6 +158,8 @@ pub struct Proxy<D: Driver, S> {
     put_off: Vec<SocketId>,
     landings: VecDeque<Landing<D::Memory>>,
     reaped: Stamp,
+    /// When the last answer made at once was encoded.
+    encoded: Stamp,
     draining: bool,
 }
 
@@ -213,6 +216,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             put_off: Vec::new(),
             landings: VecDeque::new(),
             reaped: Stamp(0),
+            encoded: Stamp(0),
             draining: false,
         }
     }

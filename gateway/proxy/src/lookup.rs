@@ -13,7 +13,7 @@ use cache::{
 };
 use http::range::{Ranges, Resolved};
 use http::{Fields, Method, Name, Parsed, parse_request};
-use telemetry::{CacheLabel, RouteLabel};
+use telemetry::{CacheLabel, RouteLabel, Stage};
 
 use crate::client::{Answer, Exchange, Patience};
 use crate::decide::Question;
@@ -21,6 +21,7 @@ use crate::fetch::{Fetch, Missing, Order};
 use crate::present::Served;
 use crate::read::Flow;
 use crate::request::{self, Wish};
+use crate::timing::Reading;
 use crate::{Followers, Proxy};
 
 /// Where a request goes and what is decided for its route.
@@ -92,17 +93,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         way: Way,
     ) -> Flow {
         let hash = self.hasher.hash(view);
-        let mut forward = Forward {
-            way,
-            facts,
-            key: None,
-            variant: question.variant.clone(),
-            why: "uri-miss",
-            detail: None,
-            sharing: Sharing::Private,
-            basis: None,
-            missing: None,
-        };
+        let (mut why, mut variant, mut basis, mut missing) = ("uri-miss", None, None, None);
         match self.find(io, question, &facts, hash, view) {
             Found::Answer(resident, place) => {
                 let terms = &resident.object.terms;
@@ -122,33 +113,43 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                         let served = Served::Stale("stale-while-revalidate");
                         return self.serve_stored(io, question, &resident, &facts, served);
                     }
-                    Reuse::StaleWhileRevalidate => forward.why = "stale",
+                    Reuse::StaleWhileRevalidate => why = "stale",
                     // A part is not validated: it is asked for again.
-                    Reuse::Validate(why) if resident.object.part.is_some() => {
-                        forward.why = why.fwd();
+                    Reuse::Validate(reason) if resident.object.part.is_some() => {
+                        why = reason.fwd();
                     }
-                    Reuse::Validate(why) => {
-                        forward.why = why.fwd();
-                        forward.variant = resident.object.variant.signature().to_vec();
-                        forward.basis = Some(Arc::clone(&resident.object));
+                    Reuse::Validate(reason) => {
+                        why = reason.fwd();
+                        variant = Some(resident.object.variant.signature().to_vec());
+                        basis = Some(Arc::clone(&resident.object));
                     }
                 }
             }
             Found::Nothing => {}
-            Found::Partial(missing) => {
-                forward.why = "partial";
-                forward.missing = missing;
+            Found::Partial(lacking) => {
+                why = "partial";
+                missing = lacking;
             }
             Found::OtherVariants(selected) => {
-                forward.why = "vary-miss";
-                forward.variant = selected;
+                why = "vary-miss";
+                variant = Some(selected);
             }
             Found::PutOff => return Flow::PutOff,
         }
         if facts.only_if_cached {
             return self.answer_local(io, question, 504, "nothing fresh is stored");
         }
-        forward.key = Some(Key::new(hash, view));
+        let mut forward = Forward {
+            way,
+            facts,
+            key: Some(Key::new(hash, view)),
+            variant: variant.unwrap_or_else(|| question.variant.clone()),
+            why,
+            detail: None,
+            sharing: Sharing::Private,
+            basis,
+            missing,
+        };
         forward.sharing = self.sharing(io, question, &forward, hash);
         self.forward(io, question, forward)
     }
@@ -267,6 +268,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         let mut exchange = self.exchange_of(question, forward.facts, cache);
         exchange.why = forward.why;
+        let waits = match joined {
+            Some(Joined::Follow(_)) => Stage::CollapseWait,
+            _ => Stage::UpstreamConnect,
+        };
+        exchange.timing.enter(waits, io.stamp());
         let socket = question.socket;
         match joined {
             Some(Joined::Follow(flight)) => {
@@ -297,7 +303,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         cache: CacheLabel,
     ) -> Exchange<D> {
         let body = question.request.body;
-        let mut exchange = Exchange::new(question.asked, cache, question.id, body, facts);
+        let (asked, timing) = (question.asked, question.timing());
+        let mut exchange = Exchange::new(asked, timing, cache, question.id, body, facts);
         exchange.head = question.head.into();
         exchange.tries = question.tries;
         exchange
@@ -513,9 +520,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             .clients
             .at(socket)
             .and_then(|client| client.work.as_mut());
-        let Some(exchange) = work.and_then(|work| work.exchange.take()) else {
+        let Some(mut exchange) = work.and_then(|work| work.exchange.take()) else {
             return;
         };
+        exchange.timing.enter(Stage::Lookup, io.stamp());
         let mut table = self.table.take().unwrap_or_default();
         let limits = self.settings.limits.head;
         if let Parsed::Whole(request) = parse_request(&exchange.head, &mut table, &limits) {
@@ -524,6 +532,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 request: &request,
                 head: &exchange.head,
                 asked: exchange.asked,
+                reading: Reading::before(exchange.asked.start),
+                earlier: Some(exchange.timing),
                 id: &exchange.request_id,
                 tries: exchange.tries.saturating_add(1),
                 variant,

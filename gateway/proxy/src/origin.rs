@@ -211,7 +211,16 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         // in the hands of who reads the request.
         self.outbound.push(socket);
         if let Some(client) = client {
+            self.enter_stage(client, telemetry::Stage::UpstreamFirstByte);
             self.touch(client);
+        }
+    }
+
+    /// A client's request is in another stage since the driver told us.
+    pub(crate) fn enter_stage(&mut self, client: SocketId, stage: telemetry::Stage) {
+        let at = self.reaped;
+        if let Some(exchange) = self.exchange(client) {
+            exchange.timing.enter(stage, at);
         }
     }
 

@@ -287,12 +287,17 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         // An origin in trouble now may answer next time, and what is one client's own says nothing of others'.
         let is_telling = response.status < 500 && !fetch.order.facts.is_unshared(false);
         if is_telling && reason.is_of_answer() {
-            let until = Wall(io.now().wall.0 + limits::PASSING_SECONDS);
-            self.flights.pass_until(key.hash(), until);
+            self.expect_passing(io, &key);
         }
         if replaces {
             self.purge(io, &key);
         }
+    }
+
+    /// For a while nobody waits for this key's answers.
+    pub(crate) fn expect_passing(&self, io: &D, key: &Key) {
+        let until = Wall(io.now().wall.0 + limits::PASSING_SECONDS);
+        self.flights.pass_until(key.hash(), until);
     }
 
     /// Begins to store the answer and shares it with the followers; an error is why there is no room for it.
@@ -319,7 +324,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         if length.is_some_and(|length| length > max) {
             self.cells.uncached_max_object.add(1);
-            return Err("too-large");
+            self.expect_passing(io, &key);
+            return Err(Reason::TooLarge.as_str());
         }
         let Some(variant) = self.variant_for(&asked, response) else {
             return Err("vary");
@@ -328,7 +334,6 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             status: response.status,
             fields: policy::head_fields(response, io.now().wall, &rules).into_boxed_slice(),
         };
-        self.flights.forget_passing(key.hash());
         let Some((object, writer)) = self.reserve(io, key, head, terms, variant, length) else {
             self.cells.uncached_slab_full.add(1);
             return Err("storage-full");
@@ -387,7 +392,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         );
         let keep = terms.is_ok();
         let terms = terms.unwrap_or(basis.terms);
-        let object = Arc::new(basis.freshened(fields.into_boxed_slice(), terms));
+        let variant = self.variant_after(io, ticket, response, &basis);
+        let object = Arc::new(basis.freshened(fields.into_boxed_slice(), terms, variant));
         if !keep {
             let key = object.key.clone();
             self.purge(io, &key);
@@ -401,6 +407,28 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         fetch.confirmed = keep.then_some(object);
         true
+    }
+
+    /// For which requests a stored answer is once another has updated its fields. Where it varies by others than before, what is
+    /// stored as it was is used no more.
+    fn variant_after(
+        &mut self,
+        io: &D,
+        ticket: Ticket,
+        response: &Response<'_>,
+        basis: &Object<D::Memory>,
+    ) -> Variant {
+        let fetch = self.fetches.at(ticket);
+        let asked = fetch.map(|fetch| fetch.order.asked.clone());
+        let new = asked
+            .filter(|_| response.fields.has(Name::Vary))
+            .and_then(|asked| self.variant_for(&asked, response))
+            .filter(|new| !new.varies_as(&basis.variant));
+        let Some(new) = new else {
+            return basis.variant.clone();
+        };
+        self.index_remove(io, basis.key.hash(), &basis.key.view());
+        new
     }
 
     /// The answer speaks of something that is not stored, and nobody asked for: what led to it is used no more, and those who
@@ -450,7 +478,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 if let Ok(terms) = terms
                     && !outdated
                 {
-                    let object = Arc::new(basis.freshened(fields.into_boxed_slice(), terms));
+                    let variant = self.variant_after(io, ticket, response, basis);
+                    let fields = fields.into_boxed_slice();
+                    let object = Arc::new(basis.freshened(fields, terms, variant));
                     self.land(Landing {
                         object,
                         leader: None,
@@ -551,6 +581,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(exchange) = self.exchange(client) else {
             return self.abort(io, ticket);
         };
+        exchange.timing.enter(telemetry::Stage::Encode, io.stamp());
         exchange.asked.keep_alive &= !draining && exchange.body.is_none();
         let mut head = Vec::with_capacity(response.length + answer::HEAD_ROOM);
         let id = &exchange.request_id;
@@ -564,6 +595,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             id,
         );
         exchange.asked.keep_alive &= framing != crate::client::Framing::Close;
+        exchange
+            .timing
+            .enter(telemetry::Stage::UpstreamBody, io.stamp());
         exchange.status = response.status;
         exchange.answer = Answer::Streaming(ticket, framing);
         self.put(client, head);
@@ -628,6 +662,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(client) = client else {
             return;
         };
+        self.enter_stage(client, telemetry::Stage::UpstreamBody);
         let Some(exchange) = self.exchange(client) else {
             return;
         };

@@ -69,10 +69,22 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         if let Err(short) = ended {
             match short.wanted {
-                None => self.cells.uncached_max_object.add(1),
+                None => self.outgrown(io, ticket),
                 Some(_) => self.cells.uncached_slab_full.add(1),
             }
             self.spill(io, ticket, bytes, &Vec::from(left));
+        }
+    }
+
+    /// The object is larger than any that is stored, and the next one will hardly be smaller.
+    fn outgrown(&mut self, io: &D, ticket: Ticket) {
+        self.cells.uncached_max_object.add(1);
+        let key = self
+            .fetches
+            .at(ticket)
+            .and_then(|fetch| fetch.order.key.clone());
+        if let Some(key) = key {
+            self.expect_passing(io, &key);
         }
     }
 
@@ -194,6 +206,15 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return;
         };
         fetch.stage = Stage::Done;
+        if let Some(client) = fetch.client
+            && let Some(exchange) = self.exchange(client)
+            && matches!(exchange.answer, Answer::Streaming(streamed, _) if streamed == ticket)
+        {
+            self.enter_stage(client, telemetry::Stage::Send);
+        }
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return;
+        };
         if let Some(leader) = fetch.leader.take_if(|_| fetch.filling.is_none()) {
             let confirmed = fetch.confirmed.take();
             self.fetches.remove(ticket);
@@ -230,6 +251,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         if whole {
             let object = filling.object;
+            self.flights.forget_passing(object.key.hash());
             self.land(Landing { object, leader });
         } else {
             self.landed(leader);

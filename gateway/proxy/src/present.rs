@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use base::{Driver, Memory, Part, Scratch as _, SocketId, limits};
 use cache::policy::{self, RequestFacts};
-use cache::{Flight, NodeStore, Object, Resident};
+use cache::{BodyState, Flight, NodeStore, Object, Resident};
 use http::range::{Ranges, Resolved};
 use http::{Fields, Name, Parsed, parse_request};
-use telemetry::CacheLabel;
+use telemetry::{CacheLabel, Stage};
 
 use crate::Proxy;
 use crate::answer::{self, HEAD_ROOM, REQUEST_ID_MAX, Reserved, Sink as _, Told};
@@ -95,6 +95,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(work) = work.and_then(|client| client.work.as_mut()) else {
             return Flow::Wait;
         };
+        let mut timing = question.timing();
+        timing.enter(Stage::Encode, io.stamp());
         let need = object.head.fields.len() + HEAD_ROOM + REQUEST_ID_MAX;
         let told = Told::hit(served);
         let write = |out: &mut dyn FnMut(&[u8])| {
@@ -113,7 +115,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             write(&mut |bytes| out.extend_from_slice(bytes));
             work.output.push(Part::Heap(out.into_boxed_slice()));
         }
-        work.record(question.asked, 304, served.label());
+        self.encoded = io.stamp();
+        timing.enter(Stage::Send, self.encoded);
+        work.record(question.asked, 304, served.label(), &timing);
         self.answered(question.socket, question.asked)
     }
 
@@ -134,6 +138,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         let object = &resident.object;
         let facts = exchange.facts;
+        exchange.timing.enter(Stage::Encode, io.stamp());
         let shape = match facts.conditional || facts.range {
             false => Shape::Whole,
             true => match parse_request(&exchange.head, &mut table, &limits) {
@@ -142,6 +147,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             },
         };
         let written = write_head(object, &shape, now, told, exchange);
+        let filling = object.body.state() == BodyState::Filling;
+        let next = if filling {
+            Stage::UpstreamBody
+        } else {
+            Stage::Send
+        };
         let serving = Serving {
             offset: written.first.start,
             end: written.first.end,
@@ -151,6 +162,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             flight,
             spill: None,
         };
+        exchange.timing.enter(next, io.stamp());
         exchange.status = written.status;
         exchange.asked.keep_alive &= written.framing != Framing::Close;
         exchange.answer = Answer::Serving(serving);

@@ -8,6 +8,7 @@ use http::{Parsed, Refusal, parse_request};
 
 use crate::Proxy;
 use crate::client::{Asked, Bytes, Client, Patience, Work};
+use crate::timing::Reading;
 
 /// What a decision means for the reading of what follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +99,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// Decides on the requests in `bytes` one after the other.
     fn read(&mut self, io: &mut D, socket: SocketId, bytes: &Bytes<D>, mut at: usize) -> Stop {
         let arrival = io.arrival();
+        let mut begun = io.stamp();
         let mut table = self.table.take().unwrap_or_default();
         let stop = loop {
             let rest = bytes.get(at..).unwrap_or_default();
@@ -107,7 +109,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             match parse_request(rest, &mut table, &self.settings.limits.head) {
                 Parsed::Whole(request) => {
                     let head = rest.get(..request.length).unwrap_or_default();
-                    let flow = self.decide(io, socket, &request, head, arrival);
+                    let reading = Reading {
+                        start: arrival,
+                        begun,
+                        parsed: io.stamp(),
+                    };
+                    let flow = self.decide(io, socket, &request, head, reading);
+                    begun = self.encoded;
                     match flow {
                         Flow::Parched => break Stop::Parched(at),
                         Flow::PutOff => break Stop::PutOff(at),

@@ -3,21 +3,22 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use base::{Driver, Moment, Part, Scratch as _, SocketId, limits};
+use base::{Driver, Moment, Part, Scratch as _, SocketId, Span, Stamp, limits};
 use cache::policy::RequestFacts;
 use cache::{BodyState, NodeStore, Resident};
 use http::BodyLength;
-use telemetry::{CacheLabel, RequestRecord, RouteLabel};
+use telemetry::{CacheLabel, RequestRecord, RouteLabel, Stage};
 
 use crate::Proxy;
 use crate::answer::{self, HIT_ROOM, Own, Reserved, Sink as _, Told, error_body};
 use crate::body;
 use crate::client::{Answer, Asked, Exchange, Framing, Output, Patience, Record, Serving, Work};
 use crate::decide::Question;
-use crate::fetch::Stage;
+use crate::fetch;
 use crate::present::Served;
 use crate::read::Flow;
 use crate::table::Ticket;
+use crate::timing::Timing;
 
 /// What a step of an answer came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         served: Served,
     ) -> Flow {
         let (socket, asked, id) = (question.socket, question.asked, question.id);
+        let mut timing = Timing::looking_up(&question.reading);
+        timing.enter(Stage::Encode, io.stamp());
         let Some(work) = self
             .clients
             .at(socket)
@@ -81,11 +84,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             work.output.push(Part::Heap(head.into_boxed_slice()));
         }
         let status = object.head.status;
+        self.encoded = io.stamp();
+        timing.enter(Stage::Send, self.encoded);
         if body.is_some() {
-            work.record(asked, status, served.label());
+            work.record(asked, status, served.label(), &timing);
             return self.answered(socket, asked);
         }
-        let mut exchange = Exchange::new(asked, served.label(), &[], BodyLength::Empty, *facts);
+        let label = served.label();
+        let mut exchange = Exchange::new(asked, timing, label, &[], BodyLength::Empty, *facts);
         exchange.status = status;
         exchange.answer = Answer::Serving(Serving {
             resident: Rc::clone(resident),
@@ -106,6 +112,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         io: &mut D,
         socket: SocketId,
         asked: Asked,
+        mut timing: Timing,
         id: &[u8],
         own: &Own<'_>,
     ) -> Flow {
@@ -131,7 +138,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             answer::own(&mut whole, own, &date, &asked, id);
             work.output.push(Part::Heap(whole.into_boxed_slice()));
         }
-        work.record(asked, own.status, CacheLabel::None);
+        self.encoded = io.stamp();
+        timing.enter(Stage::Send, self.encoded);
+        work.record(asked, own.status, CacheLabel::None, &timing);
         self.answered(socket, asked)
     }
 
@@ -170,13 +179,18 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             body: &body,
             told,
         };
+        let mut timing = exchange
+            .as_ref()
+            .map_or(Timing::new(asked.start), |exchange| exchange.timing);
+        timing.enter(Stage::Encode, io.stamp());
         let mut whole = Vec::with_capacity(answer::own_room(&own));
         answer::own(&mut whole, &own, &date, &asked, id);
+        timing.enter(Stage::Send, io.stamp());
         let cache = exchange
             .as_ref()
             .map_or(CacheLabel::None, |exchange| exchange.cache);
         work.output.push(Part::Heap(whole.into_boxed_slice()));
-        work.record(asked, status, cache);
+        work.record(asked, status, cache, &timing);
         self.answered(socket, asked);
         if unread {
             self.answered_unread(socket);
@@ -218,7 +232,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             match self.step(io, socket) {
                 Step::Waiting => break,
                 Step::Over => {
-                    self.finish(socket);
+                    let at = io.stamp();
+                    self.finish(socket, at);
                     self.advance(io, socket);
                 }
                 Step::Cut => return self.cut(io, socket),
@@ -285,7 +300,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         {
             body::push(&mut work.output, held.bytes.part(held.range), framing);
         }
-        if fetch.stage == Stage::Done && fetch.held.is_empty() && work.output.has_room() {
+        if fetch.stage == fetch::Stage::Done && fetch.held.is_empty() && work.output.has_room() {
             if framing == Framing::Chunked {
                 let trailers = fetch
                     .decoder
@@ -301,7 +316,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// The answer under way is whole in the output.
-    fn finish(&mut self, socket: SocketId) {
+    fn finish(&mut self, socket: SocketId, at: Stamp) {
         let Some(work) = self
             .clients
             .at(socket)
@@ -309,10 +324,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         else {
             return;
         };
-        let Some(exchange) = work.exchange.take() else {
+        let Some(mut exchange) = work.exchange.take() else {
             return;
         };
-        work.record(exchange.asked, exchange.status, exchange.cache);
+        exchange.timing.enter(Stage::Send, at);
+        let timing = &exchange.timing;
+        work.record(exchange.asked, exchange.status, exchange.cache, timing);
         self.answered(socket, exchange.asked);
         if exchange.body.is_some() {
             // It would be taken for the next request.
@@ -429,14 +446,17 @@ fn after_published<D: Driver>(
     }
 }
 
-fn count(cells: &telemetry::ShardCells, record: &Record, end: base::Stamp) {
-    for _ in 0..record.count {
-        cells.request(&RequestRecord {
-            method: record.asked.method,
-            status: record.status,
-            route: record.asked.route,
-            cache: record.cache,
-            duration: end - record.asked.start,
-        });
-    }
+fn count(cells: &telemetry::ShardCells, record: &Record, end: Stamp) {
+    let duration = end - record.asked.start;
+    let all_ns = duration.0 * u64::from(record.count);
+    let mut spent = record.spent;
+    spent.add(Stage::Send, Span(all_ns.saturating_sub(record.before_ns)));
+    let request = RequestRecord {
+        method: record.asked.method,
+        status: record.status,
+        route: record.asked.route,
+        cache: record.cache,
+        duration,
+    };
+    cells.requests_alike(&request, record.count, &spent);
 }

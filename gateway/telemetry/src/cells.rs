@@ -7,6 +7,7 @@ use base::{RouteId, ShardId, Span, UpstreamId};
 use crate::Histogram;
 use crate::duration::{Durations, Row};
 use crate::series::{Key, RequestSeries};
+use crate::stages::{Spent, Stages};
 
 /// A count that only grows. One writer.
 #[derive(Debug, Default)]
@@ -118,6 +119,21 @@ label! {
         Collapsed = "collapsed",
         Bypass = "bypass",
         None = "none",
+    }
+}
+
+label! {
+    /// The label `stage`: where a request's time goes, in the order in which most requests pass.
+    Stage {
+        Wait = "wait",
+        Parse = "parse",
+        Lookup = "lookup",
+        CollapseWait = "collapse_wait",
+        UpstreamConnect = "upstream_connect",
+        UpstreamFirstByte = "upstream_first_byte",
+        UpstreamBody = "upstream_body",
+        Encode = "encode",
+        Send = "send",
     }
 }
 
@@ -241,6 +257,7 @@ pub struct ShardCells {
     routes: usize,
     pub(crate) latency: Histogram,
     pub(crate) durations: Durations,
+    pub(crate) stages: Stages,
     pub(crate) series: RequestSeries,
 }
 
@@ -328,6 +345,7 @@ impl ShardCells {
             routes,
             latency: Histogram::new(),
             durations: Durations::new(routes),
+            stages: Stages::new(),
             series: RequestSeries::new(),
         }
     }
@@ -345,7 +363,17 @@ impl ShardCells {
         self.index_turns.record(spent);
     }
 
-    /// Records a request in `http_requests_total` and the duration histograms. The owning shard only.
+    /// Records `count` requests alike (pipelined hits) in `http_requests_total` and the histograms, with what they spent in
+    /// each stage together. The owning shard only.
+    #[inline]
+    pub fn requests_alike(&self, record: &RequestRecord, count: u32, spent: &Spent) {
+        self.stages.record(spent, u64::from(count));
+        for _ in 0..count {
+            self.request(record);
+        }
+    }
+
+    /// Records a request of which nobody knows the stages. The owning shard only.
     #[inline]
     pub fn request(&self, record: &RequestRecord) {
         // A route that was not announced at construction has no label; it is counted as unrouted.
@@ -357,6 +385,19 @@ impl ShardCells {
         self.series.add(key);
         self.durations.record(route, record.cache, record.duration);
         self.latency.record(record.duration);
+    }
+
+    /// How many requests were in a stage, and for how long together.
+    #[must_use]
+    pub fn stage(&self, stage: Stage) -> (u64, Span) {
+        let read = self.stages.read(stage);
+        (read.count(), read.sum)
+    }
+
+    /// How long all requests together took.
+    #[must_use]
+    pub fn latency_sum(&self) -> Span {
+        self.latency.sum()
     }
 
     /// Requests recorded since start.

@@ -14,14 +14,16 @@ mod published;
 mod reader;
 mod render;
 mod series;
+mod stages;
 mod window;
 
 pub use cells::{
     CacheLabel, Counter, Gauge, LockSite, MethodLabel, PoolCells, RequestRecord, RouteLabel,
-    ShardCells,
+    ShardCells, Stage,
 };
 pub use exposition::Exposition;
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use published::{Published, Subscriber};
 pub use reader::{Labels, Reader, Supplement};
+pub use stages::Spent;
 pub use window::Window;

@@ -155,6 +155,8 @@ families! {
         "Requests whose first byte arrived, by method, full status code (499: the client gave up), route and the cache's part in the answer.";
     HTTP_REQUEST_DURATION: Histogram Seconds "http_request_duration_seconds" ["route", "cache"]
         "From when a request's first bytes could have been seen until the kernel took the last byte of its answer.";
+    REQUEST_STAGE_DURATION: Histogram Seconds "request_stage_duration_seconds" ["stage"]
+        "Where requests spent their time: waiting for the loop, being read, looked up, waiting for another's fetch, connecting to the origin, waiting for its first byte and for its body, being encoded, being sent. Stages of a request add up to its duration.";
     REQUEST_LATENCY: Summary Seconds "request_latency_seconds" []
         "Duration of all requests of the last 60 s, within 0.1 %; sum and count since start.";
     SLO_LATENCY_TARGET: Summary Seconds "slo_latency_target_seconds" []

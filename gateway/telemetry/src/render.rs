@@ -8,7 +8,8 @@ use crate::exposition::Exposition;
 use crate::health::heartbeat_age;
 use crate::names::{self, Family};
 use crate::reader::{OTHER, Reader, Supplement};
-use crate::{CacheLabel, Counter, LockSite, MethodLabel, ShardCells};
+use crate::stages;
+use crate::{CacheLabel, Counter, LockSite, MethodLabel, ShardCells, Stage};
 
 /// The quantiles of `request_latency_seconds`.
 const QUANTILES: [f64; 7] = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0];
@@ -25,6 +26,7 @@ impl Reader {
         self.durations.collect(&self.shards);
         self.render_requests(out);
         self.render_durations(out);
+        self.render_stages(out);
         self.render_latency(out);
         self.render_rates(out);
         self.render_connections(out);
@@ -67,6 +69,19 @@ impl Reader {
             let cache = CacheLabel::ALL.get(usize::from(*cache));
             let labels = [route, cache.map_or(OTHER, |cache| cache.as_str())];
             samples.histogram(labels, &EDGES_NS, &buckets.counts, buckets.sum);
+        }
+    }
+
+    fn render_stages(&self, out: &mut Exposition) {
+        let mut samples = out.family(&names::REQUEST_STAGE_DURATION);
+        for stage in Stage::ALL {
+            let mut all = stages::Buckets::default();
+            for cells in &self.shards {
+                all.merge(&cells.stages.read(stage));
+            }
+            if all.count() > 0 {
+                samples.histogram([stage.as_str()], &stages::EDGES_NS, &all.counts, all.sum);
+            }
         }
     }
 

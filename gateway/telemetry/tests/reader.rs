@@ -11,7 +11,7 @@ use base::{Moment, RouteId, ShardId, Span, UpstreamId, Wall};
 use telemetry::health::{Board, Component};
 use telemetry::{
     CacheLabel, Exposition, Labels, LockSite, MethodLabel, Reader, RequestRecord, RouteLabel,
-    ShardCells, Supplement,
+    ShardCells, Spent, Stage, Supplement,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -278,7 +278,9 @@ fn busy_reader() -> Reader {
     reader.tick(Moment(SECOND));
     for (cells, micros) in shards.iter().zip([40, 4_000]) {
         for cache in CacheLabel::ALL {
-            cells.request(&record(200, cache, Span::from_micros(micros)));
+            let mut spent = Spent::default();
+            spent.add(Stage::Send, Span::from_micros(micros));
+            cells.requests_alike(&record(200, cache, Span::from_micros(micros)), 1, &spent);
         }
         let mut odd = record(499, CacheLabel::None, Span::from_secs(20));
         odd.route = RouteLabel::Route(RouteId(1));

@@ -99,6 +99,10 @@ fn for_this_request(request: &RequestFacts, status: u16) -> Result<(), Reason> {
     if request.range != (status == PARTIAL_CONTENT) && is_of_range {
         return Err(Reason::Range);
     }
+    // To If-Range it leaves out what its client knows (RFC 9110 §15.3.7).
+    if request.conditional && status == PARTIAL_CONTENT {
+        return Err(Reason::Range);
+    }
     if request.precondition {
         return Err(Reason::Condition);
     }

@@ -1,5 +1,6 @@
 //! A second reader of requests, written from RFC 9112 and RFC 9110 §5, §7 and from nothing of the first: it looks for the
-//! lines, then at each of them. Slow, strict, without a state. It knows no limits and no expectations.
+//! end of the head, then for the lines, then at each of them. Slow, strict, without a state. It knows no limits and no
+//! expectations, and is used on what reaches an origin too (`gateway/e2e/tests/framing.rs`).
 
 #![allow(dead_code, unreachable_pub)] // each test uses its part
 
@@ -109,7 +110,7 @@ pub fn read_head(bytes: &[u8]) -> Result<Head, Fault> {
     })
 }
 
-/// RFC 9112 §3.
+/// RFC 9112 §3: three words, one space between them.
 fn request_line(line: &[u8]) -> Result<(Vec<u8>, Vec<u8>, u8), Fault> {
     let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
     let [method, target, version] = words.as_slice() else {
@@ -161,7 +162,7 @@ fn split_target(method: &[u8], target: &[u8]) -> Result<(Vec<u8>, Option<Vec<u8>
     Ok((path.to_vec(), Some(authority.to_vec())))
 }
 
-/// RFC 9112 §6.
+/// RFC 9112 §6.3, the strict way: a coding beside a length, or in HTTP/1.0, is no message; values that repeat are one.
 fn framing(lengths: &[Vec<u8>], codings: &[Vec<u8>], minor: u8) -> Result<Framing, Fault> {
     match (lengths, codings) {
         ([], []) => Ok(Framing::None),
@@ -251,7 +252,8 @@ fn chunk_size(line: &[u8]) -> Result<u64, Fault> {
     Ok(size)
 }
 
-/// RFC 9112 §5.
+/// RFC 9112 §5: a token, a colon right behind it, a value without controls. What does not begin with a token is no field,
+/// a folded line neither.
 fn field(line: &[u8]) -> Result<(Vec<u8>, Vec<u8>), Fault> {
     let colon = line.iter().position(|&byte| byte == b':');
     let (name, value) = line.split_at(colon.ok_or(Malformed("field without colon"))?);

@@ -1,0 +1,71 @@
+//! Where a request's time goes: it is in one stage at any moment, so that its stages add up to the whole.
+
+use base::Stamp;
+use telemetry::{Spent, Stage};
+
+/// When a request was read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reading {
+    /// Its bytes could first have been seen.
+    pub(crate) start: Stamp,
+    /// The loop took them up.
+    pub(crate) begun: Stamp,
+    /// Its head was read.
+    pub(crate) parsed: Stamp,
+}
+
+impl Reading {
+    /// Of a request read before.
+    pub(crate) fn before(start: Stamp) -> Self {
+        Self {
+            start,
+            begun: start,
+            parsed: start,
+        }
+    }
+}
+
+/// A request's stages so far, and the one it is in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timing {
+    stage: Stage,
+    since: Stamp,
+    spent: Spent,
+}
+
+impl Timing {
+    /// Of a request whose bytes could first have been seen at `start`.
+    #[inline]
+    pub(crate) fn new(start: Stamp) -> Self {
+        Self {
+            stage: Stage::Wait,
+            since: start,
+            spent: Spent::default(),
+        }
+    }
+
+    /// Of a request being looked up.
+    #[inline]
+    pub(crate) fn looking_up(reading: &Reading) -> Self {
+        let mut timing = Self::new(reading.start);
+        timing.enter(Stage::Parse, reading.begun);
+        timing.enter(Stage::Lookup, reading.parsed);
+        timing
+    }
+
+    /// The stage before ends, this one begins.
+    #[inline]
+    pub(crate) fn enter(&mut self, stage: Stage, at: Stamp) {
+        // What the driver saw may be older than what was done since.
+        let at = at.max(self.since);
+        self.spent.add(self.stage, at - self.since);
+        self.stage = stage;
+        self.since = at;
+    }
+
+    /// What was spent until the stage it is in now, and since when it is in that.
+    #[inline]
+    pub(crate) fn so_far(&self) -> (Spent, Stamp) {
+        (self.spent, self.since)
+    }
+}
