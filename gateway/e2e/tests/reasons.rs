@@ -1,12 +1,13 @@
-//! Every word that `Cache-Status` may say (RFC 9211 §2), each with what makes the gateway say it.
+//! Every word that `Cache-Status` may say (RFC 9211 §2), each with what makes the gateway say it, and count it.
 
 use cache::policy::Reason;
 use e2e::{
-    Backend, Gate, Gateway, Next, Origin, Response, Setup, answer, ask_with, both_drivers,
+    Backend, Gate, Gateway, Next, Origin, Response, Setup, Watch, answer, ask_with, both_drivers,
     eventually, get, get_with, ok,
 };
 
 const FRESH: &str = "Cache-Control: max-age=600\r\n";
+const STALE_WORDS: [&str; 2] = ["stale-if-error", "stale-grace"];
 /// Stale on arrival, and not for every use.
 const STALE: &str =
     "Cache-Control: max-age=60, stale-while-revalidate=600\r\nAge: 100\r\nETag: \"v1\"\r\n";
@@ -173,7 +174,26 @@ fn said(row: &Row, backend: Backend) -> Response {
         .iter()
         .map(|request| client.ask(request))
         .collect();
-    answers.into_iter().last().expect("a request")
+    let last = answers.into_iter().last().expect("a request");
+    counted(&gateway, &last);
+    last
+}
+
+/// Claims that /metrics counts what an answer says.
+fn counted(gateway: &Gateway, answer: &Response) {
+    let (fwd, detail) = (answer.told("fwd"), answer.told("detail"));
+    let is_stale = answer.is_hit() || STALE_WORDS.contains(&detail.unwrap_or_default());
+    let of_detail = match is_stale {
+        true => "cache_served_stale_total",
+        false => "cache_not_stored_total",
+    };
+    let mut watch = Watch::of(gateway);
+    for (family, word) in [("cache_forwards_total", fwd), (of_detail, detail)] {
+        let Some(word) = word else { continue };
+        let label = format!("reason=\"{word}\"");
+        let count = watch.sample(family, &[&label]);
+        assert!(count >= 1.0, "{family}{{{label}}} is {count}");
+    }
 }
 
 fn expect(row: &Row, backend: Backend) {
@@ -234,6 +254,7 @@ fn the_grace_is_said(backend: Backend) {
         "{:?}",
         got.fields
     );
+    counted(&gateway, &got);
 }
 
 fn what_an_origin_answered_instead_is_said(backend: Backend) {

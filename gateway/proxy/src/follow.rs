@@ -222,6 +222,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
 
     /// How a follower's or leader's answer was come by; its exchange is labelled by it.
     fn told(&mut self, socket: SocketId, brought: Brought) -> Told {
+        if let Brought::Stale(why) = brought {
+            self.cells.served_stale.add(why);
+        }
         let mut told = Told::forwarded("miss", None);
         let Some(exchange) = self.exchange(socket) else {
             return told;

@@ -465,6 +465,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// Starts a fetch.
     fn fetch(&mut self, io: &mut D, mut fetch: Fetch<D>) {
         self.cells.misses.add(1);
+        self.cells.forwards.add(fetch.order.why);
         if let Some(key) = &fetch.order.key {
             fetch.purges = self.flights.purges(key.hash());
         }

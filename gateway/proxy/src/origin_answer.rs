@@ -567,7 +567,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(fetch) = self.fetches.at(ticket) else {
             return;
         };
-        let told = Told::forwarded(fetch.order.why, detail.or(fetch.order.detail));
+        let detail = detail.or(fetch.order.detail);
+        if let Some(why) = detail {
+            self.cells.not_stored.add(why);
+        }
+        let told = Told::forwarded(fetch.order.why, detail);
         let length = match response.body(fetch.order.method) {
             BodyLength::Empty => PassedLength::NoBody(declared(response)),
             BodyLength::Length(length) => PassedLength::Body(Some(length)),

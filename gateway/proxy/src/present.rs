@@ -63,6 +63,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         facts: &RequestFacts,
         served: Served,
     ) -> Flow {
+        if let Served::Stale(why) = served {
+            self.cells.served_stale.add(why);
+        }
         if question.tries == 0 {
             if !facts.conditional && !facts.range {
                 return self.serve_hit(io, question, resident, facts, served);

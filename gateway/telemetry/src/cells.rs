@@ -8,6 +8,7 @@ use crate::Histogram;
 use crate::duration::{Durations, Row};
 use crate::series::{Key, RequestSeries};
 use crate::stages::{Spent, Stages};
+use crate::words::{self, Words};
 
 /// A count that only grows. One writer.
 #[derive(Debug, Default)]
@@ -219,6 +220,12 @@ pub struct ShardCells {
     pub uncached_max_object: Counter,
     /// Whole answers not kept because too many waited for the index.
     pub uncached_index_behind: Counter,
+    /// Requests that an origin was asked for, by why.
+    pub forwards: Words,
+    /// Answers passed on without being stored, by why.
+    pub not_stored: Words,
+    /// Answers served stale, by why that is allowed.
+    pub served_stale: Words,
     /// Turns of the loop.
     pub turns: Counter,
     /// Nanoseconds in which the loop did something.
@@ -323,6 +330,9 @@ impl ShardCells {
             uncached_slab_full: Counter::default(),
             uncached_max_object: Counter::default(),
             uncached_index_behind: Counter::default(),
+            forwards: Words::new(words::FORWARDS),
+            not_stored: Words::new(words::NOT_STORED),
+            served_stale: Words::new(words::SERVED_STALE),
             turns: Counter::default(),
             busy_ns: Counter::default(),
             restarts: Counter::default(),

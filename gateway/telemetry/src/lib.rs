@@ -16,6 +16,7 @@ mod render;
 mod series;
 mod stages;
 mod window;
+pub mod words;
 
 pub use cells::{
     CacheLabel, Counter, Gauge, LockSite, MethodLabel, PoolCells, RequestRecord, RouteLabel,
@@ -27,3 +28,4 @@ pub use published::{Published, Subscriber};
 pub use reader::{Labels, Reader, Supplement};
 pub use stages::Spent;
 pub use window::Window;
+pub use words::Words;

@@ -216,6 +216,12 @@ families! {
         "Of cache_hits_total, those found in the node-wide index.";
     CACHE_MISSES: Counter Count "cache_misses_total" []
         "Lookups that went to an origin.";
+    CACHE_FORWARDS: Counter Count "cache_forwards_total" ["reason"]
+        "Requests that an origin was asked for, by the fwd of their Cache-Status.";
+    CACHE_NOT_STORED: Counter Count "cache_not_stored_total" ["reason"]
+        "Answers of origins passed on without being stored, by the detail of their Cache-Status.";
+    CACHE_SERVED_STALE: Counter Count "cache_served_stale_total" ["reason"]
+        "Answers served past their lifetime, by the detail of their Cache-Status.";
     CACHE_EVICTIONS: Counter Count "cache_evictions_total" ["reason"]
         "Objects dropped: front (from a shard's front; the node-wide index still has them) or why the index let them go.";
     CACHE_ENTRIES: Gauge Count "cache_entries" []

@@ -1,5 +1,7 @@
 //! Cells to expositions.
 
+use std::collections::BTreeMap;
+
 use base::{Moment, ShardId, Span};
 
 use crate::cells::PoolCells;
@@ -9,7 +11,7 @@ use crate::health::heartbeat_age;
 use crate::names::{self, Family};
 use crate::reader::{OTHER, Reader, Supplement};
 use crate::stages;
-use crate::{CacheLabel, Counter, LockSite, MethodLabel, ShardCells, Stage};
+use crate::{CacheLabel, Counter, LockSite, MethodLabel, ShardCells, Stage, Words};
 
 /// The quantiles of `request_latency_seconds`.
 const QUANTILES: [f64; 7] = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0];
@@ -182,6 +184,9 @@ impl Reader {
         uncached.sample(["max_object"], self.sum(|cells| &cells.uncached_max_object));
         let behind = self.sum(|cells| &cells.uncached_index_behind);
         uncached.sample(["index_behind"], behind);
+        self.by_word(out, &names::CACHE_FORWARDS, |cells| &cells.forwards);
+        self.by_word(out, &names::CACHE_NOT_STORED, |cells| &cells.not_stored);
+        self.by_word(out, &names::CACHE_SERVED_STALE, |cells| &cells.served_stale);
         let mut evictions = out.family(&names::CACHE_EVICTIONS);
         evictions.sample(["front"], self.sum(|cells| &cells.front_evictions));
         for (reason, count) in more.evictions {
@@ -270,6 +275,22 @@ impl Reader {
         let mut samples = out.family(family);
         for cells in &self.shards {
             samples.sample([&label(cells)], counter(cells).read());
+        }
+    }
+
+    fn by_word(
+        &self,
+        out: &mut Exposition,
+        family: &'static Family<1>,
+        words: impl Fn(&ShardCells) -> &Words,
+    ) {
+        let mut sums = BTreeMap::new();
+        for (word, count) in self.shards.iter().flat_map(|cells| words(cells).read()) {
+            *sums.entry(word).or_insert(0) += count;
+        }
+        let mut samples = out.family(family);
+        for (word, count) in sums {
+            samples.sample([word], count);
         }
     }
 

@@ -290,6 +290,9 @@ fn busy_reader() -> Reader {
         cells.mailbox.set(0);
         cells.lock(LockSite::Store, Span::from_micros(2), true, 64);
         cells.index_turn(Span::from_micros(30));
+        cells.forwards.add("uri-miss");
+        cells.not_stored.add("private");
+        cells.served_stale.add("stale-grace");
         cells.accept_no_descriptor.add(2);
         cells.accept_no_resource.add(3);
         cells.uncached_slab_full.add(4);
