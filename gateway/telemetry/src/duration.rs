@@ -1,11 +1,12 @@
 //! The bucket histograms behind `http_request_duration_seconds`, one row for every touched pair of route and cache label.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU16, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
 use base::Span;
 use base::limits::DURATION_SERIES_MAX;
 
+use crate::buckets::{self, BucketCells};
 use crate::{CacheLabel, Counter};
 
 /// Upper edges in nanoseconds, inclusive.
@@ -51,35 +52,12 @@ const COARSE: [u8; 256] = coarse_table();
 const _: () = assert!(COARSE_NS_MAX > EDGES_NS[EDGES_NS.len() - 1]);
 const _: () = assert!(coarse(COARSE_NS_MAX) == COARSE.len() - 1);
 
-/// One bucket histogram: counts by bucket (not cumulative) and the sum.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Buckets {
-    pub(crate) counts: [u64; BUCKETS],
-    pub(crate) sum: Span,
-}
+/// What one row counts.
+pub(crate) type Buckets = buckets::Buckets<BUCKETS>;
 
-impl Buckets {
-    /// Adds another's counts.
-    pub(crate) fn merge(&mut self, other: &Self) {
-        for (sum, count) in self.counts.iter_mut().zip(other.counts) {
-            *sum += count;
-        }
-        self.sum = Span(self.sum.0.wrapping_add(other.sum.0));
-    }
-
-    /// Durations in all buckets.
-    pub(crate) fn count(&self) -> u64 {
-        self.counts.iter().sum()
-    }
-}
-
-/// One bucket histogram's cells. One writer.
+/// One row. One writer.
 #[derive(Debug)]
-#[repr(align(64))]
-pub(crate) struct Row {
-    counts: [AtomicU64; BUCKETS],
-    sum_ns: Counter,
-}
+pub(crate) struct Row(BucketCells<BUCKETS>);
 
 /// All rows of a shard. A row is taken at the first touch; when all are taken, further pairs share one row for each
 /// cache label, which is exported with the route `other`.
@@ -159,25 +137,16 @@ impl fmt::Debug for Durations {
 
 impl Row {
     pub(crate) fn new() -> Self {
-        Self {
-            counts: std::array::from_fn(|_| AtomicU64::new(0)),
-            sum_ns: Counter::default(),
-        }
+        Self(BucketCells::new())
     }
 
     #[inline]
     pub(crate) fn record(&self, duration: Span) {
-        if let Some(count) = self.counts.get(bucket_of(duration.0)) {
-            count.store(count.load(Relaxed).wrapping_add(1), Relaxed);
-        }
-        self.sum_ns.add(duration.0);
+        self.0.add(bucket_of(duration.0), 1, duration);
     }
 
     pub(crate) fn read(&self) -> Buckets {
-        Buckets {
-            counts: std::array::from_fn(|at| self.counts.get(at).map_or(0, |c| c.load(Relaxed))),
-            sum: Span(self.sum_ns.read()),
-        }
+        self.0.read()
     }
 }
 

@@ -3,6 +3,7 @@
 //! A shard's thread is the only writer of its cells: recording is a relaxed load and a relaxed store, no
 //! read-modify-write, no lock, no allocation. A reader sees each cell whole and the set of them loosely.
 
+mod buckets;
 mod cells;
 mod duration;
 pub mod exposition;

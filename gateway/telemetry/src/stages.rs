@@ -1,11 +1,11 @@
 //! Where the time of requests goes: one bucket histogram for each stage, behind `request_stage_duration_seconds`.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use base::Span;
 
-use crate::{Counter, Stage};
+use crate::Stage;
+use crate::buckets::{self, BucketCells};
 
 const MICROS: u64 = 1_000;
 
@@ -56,31 +56,18 @@ impl Spent {
     }
 }
 
+/// What one stage counts.
+pub(crate) type Buckets = buckets::Buckets<BUCKETS>;
+
 /// One histogram a stage. One writer.
 pub(crate) struct Stages {
-    rows: [Row; Stage::COUNT],
-}
-
-/// Counts by bucket (not cumulative) and the sum of one stage.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Buckets {
-    pub(crate) counts: [u64; BUCKETS],
-    pub(crate) sum: Span,
-}
-
-#[repr(align(64))]
-struct Row {
-    counts: [AtomicU64; BUCKETS],
-    sum_ns: Counter,
+    rows: [BucketCells<BUCKETS>; Stage::COUNT],
 }
 
 impl Stages {
     pub(crate) fn new() -> Self {
         Self {
-            rows: std::array::from_fn(|_| Row {
-                counts: std::array::from_fn(|_| AtomicU64::new(0)),
-                sum_ns: Counter::default(),
-            }),
+            rows: std::array::from_fn(|_| BucketCells::new()),
         }
     }
 
@@ -93,39 +80,20 @@ impl Stages {
             entered &= entered - 1;
             if let (Some(row), Some(&ns)) = (self.rows.get(at), spent.ns.get(at)) {
                 let each = if count == 1 { ns } else { ns / count.max(1) };
-                if let Some(cell) = row.counts.get(bucket_of(each)) {
-                    cell.store(cell.load(Relaxed).wrapping_add(count), Relaxed);
-                }
-                row.sum_ns.add(ns);
+                row.add(bucket_of(each), count, Span(ns));
             }
         }
     }
 
     pub(crate) fn read(&self, stage: Stage) -> Buckets {
         let row = self.rows.get(stage as usize);
-        row.map_or_else(Buckets::default, |row| Buckets {
-            counts: row.counts.each_ref().map(|count| count.load(Relaxed)),
-            sum: Span(row.sum_ns.read()),
-        })
+        row.map_or_else(Buckets::default, BucketCells::read)
     }
 }
 
 impl fmt::Debug for Stages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stages").finish_non_exhaustive()
-    }
-}
-
-impl Buckets {
-    pub(crate) fn merge(&mut self, other: &Self) {
-        for (sum, count) in self.counts.iter_mut().zip(other.counts) {
-            *sum += count;
-        }
-        self.sum = Span(self.sum.0.wrapping_add(other.sum.0));
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        self.counts.iter().sum()
     }
 }
 
