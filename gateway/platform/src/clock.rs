@@ -62,6 +62,11 @@ impl Clock {
     }
 }
 
+/// CPU time that this thread used, in the kernel too. A system call.
+pub(crate) fn thread_cpu_ns() -> u64 {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 #[cfg(target_arch = "x86_64")]
 fn tsc() -> Option<Source> {
     let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;

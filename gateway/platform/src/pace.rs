@@ -5,7 +5,7 @@ use std::time::Duration;
 use base::limits::{SLEEP_ACTIVE_NS_MAX, SLEEP_NS_MAX};
 use base::{Moment, Now, Stamp};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, thread_cpu_ns};
 
 /// A connection this recently active keeps sleeps short.
 const ACTIVE_NS: u64 = 1_000_000_000;
@@ -21,6 +21,8 @@ pub(crate) struct Pace {
     active: Stamp,
     busy_poll_ns: u64,
     idle_ns: u64,
+    /// Spun and found nothing.
+    spun_ns: u64,
 }
 
 impl Pace {
@@ -35,6 +37,7 @@ impl Pace {
             active: stamp,
             busy_poll_ns: u64::try_from(busy_poll.as_nanos()).unwrap_or(u64::MAX),
             idle_ns: 0,
+            spun_ns: 0,
         }
     }
 
@@ -55,6 +58,11 @@ impl Pace {
 
     pub(crate) fn idle_ns(&self) -> u64 {
         self.idle_ns
+    }
+
+    /// CPU time of this thread, without what it spun in vain.
+    pub(crate) fn worked_ns(&self) -> u64 {
+        thread_cpu_ns().saturating_sub(self.spun_ns)
     }
 
     /// This turn does not sleep: what it finds may have been there since the previous reap.
@@ -87,11 +95,13 @@ impl Pace {
         while (empty - rest.from).0 < spin_ns {
             if look() {
                 self.arrival = empty;
+                self.spun_ns += (empty - rest.from).0;
                 return true;
             }
             std::hint::spin_loop();
             empty = self.clock.stamp();
         }
+        self.spun_ns += (empty - rest.from).0;
         false
     }
 

@@ -145,7 +145,7 @@ pub(crate) struct Pool {
     pub(crate) idle: Vec<Vec<SocketId>>,
     /// Idle and busy ones.
     pub(crate) open: usize,
-    /// Fetches that wait for one, the longest first, and when each gives up.
+    /// Fetches that wait for one, the longest first, and since when.
     pub(crate) waiting: VecDeque<(Ticket, Moment)>,
     /// Round robin over the endpoints.
     pub(crate) next: usize,
@@ -204,6 +204,10 @@ impl Pool {
             waiting: VecDeque::new(),
             next: 0,
         }
+    }
+
+    pub(crate) fn has_idle(&self) -> bool {
+        self.idle.iter().any(|idle| !idle.is_empty())
     }
 
     pub(crate) fn remove_idle(&mut self, endpoint: usize, socket: SocketId) {

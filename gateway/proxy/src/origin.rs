@@ -55,13 +55,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return;
         };
         let id = fetch.order.upstream;
-        let deadline = self
-            .settings
-            .upstream(id)
-            .map(|upstream| io.now().moment + upstream.acquire_timeout);
-        match (self.pools.get_mut(usize::from(id.0)), deadline) {
-            (Some(pool), Some(deadline)) if pool.waiting.len() < POOL_WAITERS_MAX => {
-                pool.waiting.push_back((ticket, deadline));
+        match self.pools.get_mut(usize::from(id.0)) {
+            Some(pool) if pool.waiting.len() < POOL_WAITERS_MAX => {
+                pool.waiting.push_back((ticket, io.now().moment));
                 if let Some(cells) = self.cells.pool(id) {
                     cells.waiting.add(1);
                 }
@@ -86,25 +82,33 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// The fetch that waits longest for a connection, if there is one for it or its time is up.
     fn next_waiting(&mut self, io: &D, index: usize) -> Option<(Ticket, bool)> {
         let pool = self.pools.get_mut(index)?;
-        let (ticket, deadline) = *pool.waiting.front()?;
+        let (ticket, since) = *pool.waiting.front()?;
         let id = UpstreamId(u16::try_from(index).ok()?);
-        let free = pool.open < self.settings.upstream(id)?.connections_max
-            || pool.idle.iter().any(|idle| !idle.is_empty());
-        let late = deadline <= io.now().moment;
+        let upstream = self.settings.upstream(id)?;
+        let free = pool.open < upstream.connections_max || pool.has_idle();
+        let late = since + upstream.acquire_timeout <= io.now().moment;
         if !free && !late && self.fetches.at(ticket).is_some() {
             return None;
         }
         pool.waiting.pop_front();
+        let late = late && !free;
         if let Some(cells) = self.cells.pool(id) {
             cells.waiting.add(-1);
+            if !late {
+                cells.waited(io.now().moment - since);
+            }
         }
-        Some((ticket, late && !free))
+        Some((ticket, late))
     }
 
     /// When the fetch that waits longest for a connection gives up.
     pub(crate) fn waiting_deadline(&self) -> Option<Moment> {
-        let fronts = self.pools.iter().filter_map(|pool| pool.waiting.front());
-        fronts.map(|(_, deadline)| *deadline).min()
+        let deadlines = self.pools.iter().enumerate().filter_map(|(index, pool)| {
+            let (_, since) = pool.waiting.front()?;
+            let id = UpstreamId(u16::try_from(index).ok()?);
+            Some(*since + self.settings.upstream(id)?.acquire_timeout)
+        });
+        deadlines.min()
     }
 
     fn take_conn(&mut self, io: &mut D, ticket: Ticket) -> Result<SocketId, Refused> {

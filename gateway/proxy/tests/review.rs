@@ -4,7 +4,7 @@ mod paper;
 
 use std::sync::Arc;
 
-use base::{Closing, Completion, Fault, Span, UpstreamId, limits};
+use base::{Closing, Completion, Fault, Moment, Span, UpstreamId, limits};
 use paper::{World, split};
 use telemetry::{Exposition, Labels, Reader, Supplement};
 
@@ -468,6 +468,36 @@ fn who_waits_for_a_connection_is_not_overtaken() {
     assert!(world.sent(origin).starts_with("GET /2"));
     world.arrives(origin, FRESH);
     assert!(world.sent(origin).starts_with("GET /3"));
+}
+
+#[test]
+fn how_long_a_fetch_waited_for_a_connection_is_counted() {
+    let mut world = World::with(
+        |settings| settings.upstreams[0].connections_max = 1,
+        64 << 20,
+    );
+    let (first, second) = (world.client(), world.client());
+    world.arrives(first, b"GET /1 HTTP/1.1\r\nHost: t\r\n\r\n");
+    world.arrives(second, b"GET /2 HTTP/1.1\r\nHost: t\r\n\r\n");
+    let origin = world.origin();
+    world.passes(Span::from_millis(250));
+    world.arrives(origin, FRESH);
+    let labels = Labels {
+        upstreams: vec!["o".into()],
+        ..Labels::default()
+    };
+    let mut out = Exposition::new();
+    let mut reader = Reader::new(vec![Arc::clone(&world.cells)], labels);
+    reader.render(Moment(0), &Supplement::default(), &mut out);
+    let text = out.finish(Span::ZERO);
+    assert!(
+        text.contains("connection_pool_wait_seconds_sum{upstream=\"o\"} 0.25\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("connection_pool_wait_seconds_count{upstream=\"o\"} 1\n"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -114,9 +114,6 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
         self.read_mail();
         self.proxy.end_turn(&mut self.driver);
         self.come_to_rest(accepted);
-        if busy {
-            self.cells.busy_ns.add((self.driver.stamp() - begun).0);
-        }
         self.count(busy);
         Ok(())
     }
@@ -170,6 +167,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
             .set(i64::try_from(now.0).unwrap_or(i64::MAX));
         if !busy || self.cells.turns.read().is_multiple_of(COUNTERS_EVERY) {
             let counters = self.driver.counters();
+            self.cells.busy_ns.set(counters.worked_ns);
             self.cells.buffer_starvation.set(counters.buffer_starvation);
             self.cells.cq_overflow.set(counters.cq_overflow);
             self.cells.sq_full.set(counters.sq_full);

@@ -228,7 +228,7 @@ pub struct ShardCells {
     pub served_stale: Words,
     /// Turns of the loop.
     pub turns: Counter,
-    /// Nanoseconds in which the loop did something.
+    /// Nanoseconds of CPU that the loop's thread used for work (from the driver).
     pub busy_ns: Counter,
     /// Times the shard was rebuilt after a panic.
     pub restarts: Counter,

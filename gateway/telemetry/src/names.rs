@@ -188,7 +188,7 @@ families! {
     REQUEST_DISTRIBUTION: Gauge Ratio "request_distribution" ["shard"]
         "Each shard's share of the requests of the last 10 s; 0 without requests.";
     SHARD_BUSY_RATIO: Gauge Ratio "shard_busy_ratio" ["shard"]
-        "Share of the last 10 s in which the shard's loop had something to do.";
+        "Share of the last 10 s in which the shard's thread worked: its CPU time, in the kernel too, without what busy polling spun in vain.";
     SHARD_TURNS: Counter Count "shard_turns_total" ["shard"]
         "Turns of the shard's loop.";
     SHARD_HEARTBEAT_AGE: Gauge Seconds "shard_heartbeat_age_seconds" ["shard"]

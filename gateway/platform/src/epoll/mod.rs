@@ -270,6 +270,7 @@ impl Driver for Epoll {
             completions: self.completions,
             buffer_starvation: self.starvations,
             idle_ns: self.pace.idle_ns(),
+            worked_ns: self.pace.worked_ns(),
             ..DriverCounters::default()
         }
     }

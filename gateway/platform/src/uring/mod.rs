@@ -365,6 +365,7 @@ impl Driver for Uring {
             cq_overflow: self.ring.overflows(),
             sq_full: self.ring.times_full(),
             idle_ns: self.pace.idle_ns(),
+            worked_ns: self.pace.worked_ns(),
         }
     }
 }
