@@ -1,7 +1,8 @@
 //! The operators' and Prometheus's ports.
 
 use e2e::{
-    Backend, Client, Gateway, Origin, Response, Setup, both_drivers, eventually, get, ok, sample,
+    Backend, Client, Gateway, Origin, Response, Setup, both_drivers, eventually, get, get_with, ok,
+    sample,
 };
 
 fn ask(address: std::net::SocketAddr, target: &str) -> Response {
@@ -16,6 +17,7 @@ fn text(response: &Response) -> String {
 
 both_drivers!(
     health_names_its_components,
+    health_speaks_of_checks_where_that_is_asked_for,
     the_probes_are_ready,
     requests_are_counted_by_what_became_of_them,
     the_exposition_is_what_prometheus_reads,
@@ -38,6 +40,27 @@ fn health_names_its_components(backend: Backend) {
     ] {
         assert!(body.contains(part), "{part} is missing in {body}");
     }
+}
+
+fn health_speaks_of_checks_where_that_is_asked_for(backend: Backend) {
+    let origin = Origin::answering(ok("", "x"));
+    let gateway = Gateway::before(&origin, backend);
+    let mut client = Client::connect(gateway.operator);
+    let checks = client.ask(get_with("/health", "Accept: application/health+json\r\n"));
+    assert_eq!(
+        checks.field("content-type"),
+        Some("application/health+json")
+    );
+    let body = text(&checks);
+    for part in [
+        "{\"status\":\"pass\"",
+        "\"releaseId\":",
+        "\"shard\":[{\"componentId\":\"0\"",
+    ] {
+        assert!(body.contains(part), "{part} is missing in {body}");
+    }
+    let plain = client.ask(get_with("/health", "Accept: */*\r\n"));
+    assert_eq!(plain.field("content-type"), Some("application/json"));
 }
 
 fn the_probes_are_ready(backend: Backend) {

@@ -103,10 +103,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
         let begun = self.driver.stamp();
         self.proxy.begin_turn(&mut self.driver, begun);
         let mut accepted = false;
-        let busy = !self.completions.is_empty();
+        let found = self.completions.len();
         self.cells
             .ready
-            .set(i64::try_from(self.completions.len()).unwrap_or(i64::MAX));
+            .set(i64::try_from(found).unwrap_or(i64::MAX));
         for completion in self.completions.drain(..) {
             accepted |= matches!(completion, Completion::Accepted { .. });
             self.proxy.complete(&mut self.driver, completion);
@@ -114,7 +114,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
         self.read_mail();
         self.proxy.end_turn(&mut self.driver);
         self.come_to_rest(accepted);
-        self.count(busy);
+        self.count(found);
         Ok(())
     }
 
@@ -159,13 +159,16 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
         }
     }
 
-    fn count(&self, busy: bool) {
+    fn count(&self, found: usize) {
         self.cells.turns.add(1);
+        if found > 0 {
+            self.cells.batch(found);
+        }
         let now = self.driver.now().moment;
         self.cells
             .heartbeat_ns
             .set(i64::try_from(now.0).unwrap_or(i64::MAX));
-        if !busy || self.cells.turns.read().is_multiple_of(COUNTERS_EVERY) {
+        if found == 0 || self.cells.turns.read().is_multiple_of(COUNTERS_EVERY) {
             let counters = self.driver.counters();
             self.cells.busy_ns.set(counters.worked_ns);
             self.cells.buffer_starvation.set(counters.buffer_starvation);

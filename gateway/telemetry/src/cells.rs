@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use base::{RouteId, ShardId, Span, UpstreamId};
 
 use crate::Histogram;
+use crate::buckets::BucketCells;
 use crate::duration::{Durations, Row};
 use crate::series::{Key, RequestSeries};
 use crate::stages::{Spent, Stages};
@@ -191,6 +192,10 @@ pub struct RequestRecord {
     pub duration: Span,
 }
 
+/// Upper edges of `ring_batch_size`, inclusive.
+pub(crate) const BATCH_EDGES: [u64; 9] = [1, 2, 4, 8, 16, 32, 64, 128, 256];
+const BATCH_BUCKETS: usize = BATCH_EDGES.len() + 1;
+
 /// Everything one shard counts. Fixed in size at construction (about 105 KiB and 256 bytes for each pair of route and
 /// cache label); its cache lines are its own.
 #[derive(Debug)]
@@ -261,6 +266,7 @@ pub struct ShardCells {
     pools: Box<[PoolCells]>,
     locks: Locks,
     pub(crate) index_turns: Row,
+    pub(crate) batches: BucketCells<BATCH_BUCKETS>,
     routes: usize,
     pub(crate) latency: Histogram,
     pub(crate) durations: Durations,
@@ -352,6 +358,7 @@ impl ShardCells {
             pools: Box::default(),
             locks: Locks::default(),
             index_turns: Row::new(),
+            batches: BucketCells::new(),
             routes,
             latency: Histogram::new(),
             durations: Durations::new(routes),
@@ -381,6 +388,17 @@ impl ShardCells {
         for _ in 0..count {
             self.request(record);
         }
+    }
+
+    /// Records how many completions one turn of the loop found. The owning shard only.
+    #[inline]
+    pub fn batch(&self, completions: usize) {
+        let all = completions as u64;
+        // The power of two that is not less.
+        let bucket = (u64::BITS - all.saturating_sub(1).leading_zeros()) as usize;
+        // The cells sum up plain numbers as they do nanoseconds.
+        self.batches
+            .add(bucket.min(BATCH_BUCKETS - 1), 1, Span(all));
     }
 
     /// Records a request of which nobody knows the stages. The owning shard only.

@@ -137,10 +137,32 @@ impl<const N: usize> Samples<'_, N> {
         counts: &[u64],
         sum: Span,
     ) -> &mut Self {
+        let edges = edges_ns.iter().map(|edge| Value::Span(Span(*edge)));
+        self.buckets(labels, edges, counts, Value::Span(sum))
+    }
+
+    /// Writes one bucket histogram of plain numbers.
+    pub fn histogram_of_counts(
+        &mut self,
+        labels: [&str; N],
+        edges: &[u64],
+        counts: &[u64],
+        sum: u64,
+    ) -> &mut Self {
+        let edges = edges.iter().map(|edge| Value::Count(*edge));
+        self.buckets(labels, edges, counts, Value::Count(sum))
+    }
+
+    fn buckets(
+        &mut self,
+        labels: [&str; N],
+        edges: impl Iterator<Item = Value>,
+        counts: &[u64],
+        sum: Value,
+    ) -> &mut Self {
         let mut below = 0;
-        for (edge, count) in edges_ns.iter().zip(counts) {
+        for (edge, count) in edges.zip(counts) {
             below += count;
-            let edge = Value::Span(Span(*edge));
             self.line("_bucket", labels, Some(("le", &edge)), Value::Count(below));
         }
         let all = Value::Count(counts.iter().sum());
@@ -157,7 +179,7 @@ impl<const N: usize> Samples<'_, N> {
         count: u64,
     ) -> &mut Self {
         self.quantiles(labels, quantiles);
-        self.totals(labels, sum, Value::Count(count))
+        self.totals(labels, Value::Span(sum), Value::Count(count))
     }
 
     /// Writes quantiles without sum and count.
@@ -169,8 +191,8 @@ impl<const N: usize> Samples<'_, N> {
         self
     }
 
-    fn totals(&mut self, labels: [&str; N], sum: Span, count: Value) -> &mut Self {
-        self.line("_sum", labels, None, Value::Span(sum));
+    fn totals(&mut self, labels: [&str; N], sum: Value, count: Value) -> &mut Self {
+        self.line("_sum", labels, None, sum);
         self.line("_count", labels, None, count)
     }
 

@@ -43,6 +43,15 @@ impl Status {
         }
     }
 
+    /// The word in `application/health+json`.
+    fn as_check(self) -> &'static str {
+        match self {
+            Self::Healthy => "pass",
+            Self::Degraded => "warn",
+            Self::Unhealthy => "fail",
+        }
+    }
+
     /// The status code of `/health`.
     #[must_use]
     pub fn code(self) -> u16 {
@@ -149,6 +158,22 @@ impl Component {
             .map_or(&*self.name, |(kind, _)| kind)
     }
 
+    fn write_check(&self, json: &mut Object<'_>) {
+        if let Some((_, which)) = self.name.split_once(':') {
+            json.string("componentId", which);
+        }
+        json.string("status", self.status.as_check());
+        if let Some(observed) = self.observed {
+            json.real("observedValue", observed);
+        }
+        if let Some(since) = self.since {
+            json.string("time", &rfc3339(since));
+        }
+        if let Some(reason) = &self.reason {
+            json.string("output", reason);
+        }
+    }
+
     fn write(&self, json: &mut Object<'_>) {
         json.string("name", &self.name);
         json.string("status", self.status.as_str());
@@ -247,6 +272,27 @@ impl Report {
         text
     }
 
+    /// The same as `application/health+json` (draft-inadarei-api-health-check-06): components of one kind are the nodes of one
+    /// check.
+    #[must_use]
+    pub fn health_json(&self) -> String {
+        let mut text = String::with_capacity(128 + 128 * self.components.len());
+        let mut json = Object::open(&mut text);
+        json.string("status", self.status().as_check());
+        json.string("releaseId", &self.version);
+        let mut checks = json.object("checks");
+        let mut kinds: Vec<&str> = self.components.iter().map(Component::kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        for kind in kinds {
+            let nodes = self.components.iter().filter(|part| part.kind() == kind);
+            checks.objects(kind, nodes, |json, part| part.write_check(json));
+        }
+        checks.close();
+        json.close();
+        text
+    }
+
     /// The body of `/health` on the clients' port: no components, which are the operator's business.
     #[must_use]
     pub fn short_json(&self) -> String {
@@ -327,6 +373,24 @@ mod tests {
         assert_eq!(
             board.report("0.1.0", Span::from_secs(93)).json(),
             r#"{"status":"degraded","version":"0.1.0","uptime_seconds":93,"components":[{"name":"shard:0","status":"healthy","since":"2026-11-21T06:53:20Z"},{"name":"upstream:api","status":"unhealthy","reason":"3 of 3 endpoints \"refuse\" connections","since":"2026-11-21T07:00:00Z","observed":0,"limit":1}]}"#
+        );
+    }
+
+    #[test]
+    fn checks_of_one_kind_are_nodes_of_one() {
+        let mut board = Board::default();
+        board.observe(Component::healthy("shard:0"), Wall(1_795_244_000));
+        board.observe(
+            Component::degraded("cache", "the pool is full").measured(9.0, 5.0),
+            Wall(1_795_244_000),
+        );
+        board.observe(
+            Component::unhealthy("shard:1", "stuck"),
+            Wall(1_795_244_400),
+        );
+        assert_eq!(
+            board.report("0.1.0", Span::ZERO).health_json(),
+            r#"{"status":"warn","releaseId":"0.1.0","checks":{"cache":[{"status":"warn","observedValue":9,"time":"2026-11-21T06:53:20Z","output":"the pool is full"}],"shard":[{"componentId":"0","status":"pass","time":"2026-11-21T06:53:20Z"},{"componentId":"1","status":"fail","time":"2026-11-21T07:00:00Z","output":"stuck"}]}}"#
         );
     }
 

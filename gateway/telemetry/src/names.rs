@@ -197,6 +197,8 @@ families! {
         "Times a shard was rebuilt after a panic.";
     QUEUE_DEPTH: Gauge Count "queue_depth" ["queue", "shard"]
         "Waiting in a queue: accept (connections), ready (completions of the last turn), mailbox (messages), upstream (requests).";
+    RING_BATCH_SIZE: Histogram Count "ring_batch_size" ["shard"]
+        "Completions that one turn of the shard's loop found; turns that found none are not counted.";
     RING_CQ_OVERFLOW: Counter Count "ring_cq_overflow_total" ["shard"]
         "Completion-queue overflows of the shard's ring.";
     RING_SQ_FULL: Counter Count "ring_sq_full_total" ["shard"]

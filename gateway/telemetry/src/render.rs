@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base::{Moment, ShardId, Span};
 
-use crate::cells::PoolCells;
+use crate::cells::{BATCH_EDGES, PoolCells};
 use crate::duration::EDGES_NS;
 use crate::exposition::Exposition;
 use crate::health::heartbeat_age;
@@ -143,6 +143,14 @@ impl Reader {
         }
         self.by_shard(out, &names::SHARD_TURNS, |cells| &cells.turns);
         self.by_shard(out, &names::SHARD_RESTARTS, |cells| &cells.restarts);
+        let mut batches = out.family(&names::RING_BATCH_SIZE);
+        for cells in &self.shards {
+            let read = cells.batches.read();
+            if read.count() > 0 {
+                let shard = label(cells);
+                batches.histogram_of_counts([&shard], &BATCH_EDGES, &read.counts, read.sum.0);
+            }
+        }
         self.by_shard(out, &names::RING_CQ_OVERFLOW, |cells| &cells.cq_overflow);
         self.by_shard(out, &names::RING_SQ_FULL, |cells| &cells.sq_full);
         self.by_shard(out, &names::BUFFER_STARVATION, |cells| {

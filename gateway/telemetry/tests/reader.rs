@@ -290,6 +290,9 @@ fn busy_reader() -> Reader {
         cells.mailbox.set(0);
         cells.lock(LockSite::Store, Span::from_micros(2), true, 64);
         cells.index_turn(Span::from_micros(30));
+        for found in [1, 2, 3, 256, 257] {
+            cells.batch(found);
+        }
         cells.forwards.add("uri-miss");
         cells.not_stored.add("private");
         cells.served_stale.add("stale-grace");
@@ -332,6 +335,11 @@ fn what_is_measured_shows() {
         ),
         (r#"accept_errors_total{shard="1",reason="resources"}"#, 3.0),
         (r#"cache_stream_uncached_total{reason="slab_full"}"#, 8.0),
+        (r#"ring_batch_size_bucket{shard="1",le="1"}"#, 1.0),
+        (r#"ring_batch_size_bucket{shard="1",le="4"}"#, 3.0),
+        (r#"ring_batch_size_bucket{shard="1",le="256"}"#, 4.0),
+        (r#"ring_batch_size_bucket{shard="1",le="+Inf"}"#, 5.0),
+        (r#"ring_batch_size_sum{shard="1"}"#, 519.0),
         (r#"cache_stream_uncached_total{reason="max_object"}"#, 10.0),
         (r#"cache_stream_uncached_total{reason="index_behind"}"#, 0.0),
         (r#"cache_evictions_total{reason="front"}"#, 0.0),

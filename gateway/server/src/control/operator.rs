@@ -2,7 +2,7 @@
 //!
 //! | path | answer |
 //! |---|---|
-//! | `GET /health` | every component, JSON; 503 when unhealthy. Never wire it to a liveness probe: an origin's outage would restart the fleet |
+//! | `GET /health` | every component, JSON (as `application/health+json` where that is asked for); 503 when unhealthy. Never wire it to a liveness probe: an origin's outage would restart the fleet |
 //! | `GET /livez`, `/healthz` | whether every shard's loop turns, and nothing else |
 //! | `GET /readyz` | whether listeners are bound, shards turn, and no drain has begun |
 //! | `GET /startupz` | whether every shard has begun to turn |
@@ -24,6 +24,9 @@ use axum::routing::{any, get, post};
 use super::probes::{Check, answer};
 use super::{Control, Order};
 use crate::plan::Token;
+
+/// Health as draft-inadarei-api-health-check-06 has it.
+const CHECKS: &str = "application/health+json";
 
 /// Paths that later versions will serve.
 const RESERVED: [&str; 7] = [
@@ -65,13 +68,20 @@ pub(crate) fn router(control: Arc<Control>, access: Access) -> Router {
         .with_state(control)
 }
 
-async fn health(State(control): State<Arc<Control>>) -> Response {
+async fn health(State(control): State<Arc<Control>>, fields: HeaderMap) -> Response {
     let report = control.report();
     let status = StatusCode::from_u16(report.status().code());
-    json(
-        status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
-        report.json(),
-    )
+    let status = status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+    if wants_checks(&fields) {
+        return json_as(CHECKS, status, report.health_json());
+    }
+    json(status, report.json())
+}
+
+/// Whether a request names the media type of checks; no wildcard does, which would change what everybody gets.
+fn wants_checks(fields: &HeaderMap) -> bool {
+    let mut accepted = fields.get_all(header::ACCEPT).iter();
+    accepted.any(|value| value.to_str().is_ok_and(|value| value.contains(CHECKS)))
 }
 
 async fn livez(State(control): State<Arc<Control>>, RawQuery(query): RawQuery) -> Response {
@@ -173,8 +183,12 @@ fn fault(status: StatusCode, why: &str) -> Response {
 }
 
 fn json(status: StatusCode, text: String) -> Response {
+    json_as("application/json", status, text)
+}
+
+fn json_as(media_type: &'static str, status: StatusCode, text: String) -> Response {
     let fields = [
-        (header::CONTENT_TYPE, "application/json"),
+        (header::CONTENT_TYPE, media_type),
         (header::CACHE_CONTROL, "no-store"),
     ];
     (status, fields, text + "\n").into_response()
