@@ -236,6 +236,10 @@ impl<M: Memory> Filled<M> {
         }
     }
 
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// Extents that there may be.
     pub(crate) fn extents_max(&self) -> usize {
         self.shared.slots.count

@@ -108,8 +108,16 @@ impl<M: Memory> Joined<M> {
     }
 
     pub(crate) fn cost_bytes(&self) -> u64 {
-        let members = self.members.iter();
-        let bodies: u64 = members.map(|member| member.filled.cost_bytes()).sum();
+        let mut bodies = 0;
+        for (at, member) in self.members.iter().enumerate() {
+            let mut before = self.members.iter().take(at);
+            let is_counted = before.any(|other| other.filled.is_same(&member.filled));
+            bodies += if is_counted {
+                0
+            } else {
+                member.filled.cost_bytes()
+            };
+        }
         bodies + size_of_val(&*self.members) as u64
     }
 

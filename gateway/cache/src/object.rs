@@ -128,6 +128,13 @@ impl<M: Memory> Object<M> {
         self.strong_tag().is_some()
     }
 
+    /// Whether `tag`, as written, is this answer's strong validator.
+    #[must_use]
+    pub fn has_tag(&self, tag: &[u8]) -> bool {
+        let tag = EntityTag::parse(tag).filter(|tag| !tag.weak);
+        tag.is_some() && tag.map(|tag| tag.opaque) == self.strong_tag()
+    }
+
     fn strong_tag(&self) -> Option<&[u8]> {
         let tag = EntityTag::parse(self.terms.etag?.of(&self.head.fields))?;
         (!tag.weak).then_some(tag.opaque)

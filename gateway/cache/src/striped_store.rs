@@ -96,7 +96,8 @@ impl<M: Memory> NodeStore<M> for StripedStore<M> {
         let held = slot.and_then(|slot| index.value(slot));
         let held = held.filter(|held| held.is_live());
         if let Some(held) = held
-            && held.objects().iter().any(|held| Arc::ptr_eq(held, &object))
+            && (held.objects().iter().any(|held| Arc::ptr_eq(held, &object))
+                || held.is_newer(&object))
         {
             return Arc::clone(held);
         }

@@ -48,7 +48,7 @@ both_drivers!(
     a_304_that_forbids_storing_serves_once_more,
     a_200_takes_the_place_of_what_was_stored,
     a_304_about_something_else_answers_nobody,
-    an_error_of_the_client_s_kind_ends_the_old_answer,
+    an_error_about_the_target_ends_the_old_answer_and_a_refusal_leaves_it,
     an_error_of_the_origin_s_leaves_it,
     no_cache_validates_each_use,
     a_client_can_ask_for_validation,
@@ -312,8 +312,14 @@ fn a_304_about_something_else_answers_nobody(backend: Backend) {
     assert!(client.ask(get("/")).is_hit());
 }
 
-fn an_error_of_the_client_s_kind_ends_the_old_answer(backend: Backend) {
-    for status in [403, 404, 410] {
+fn an_error_about_the_target_ends_the_old_answer_and_a_refusal_leaves_it(backend: Backend) {
+    for (status, validator) in [
+        (404, None),
+        (410, None),
+        (401, Some("\"v1\"")),
+        (403, Some("\"v1\"")),
+        (429, Some("\"v1\"")),
+    ] {
         let (got, origin, gateway) = second(
             stale("ETag: \"v1\"\r\n"),
             answer(status, "", "gone"),
@@ -321,7 +327,7 @@ fn an_error_of_the_client_s_kind_ends_the_old_answer(backend: Backend) {
         );
         assert_eq!((got.status, got.text().as_str()), (status, "gone"));
         gateway.ask(get("/"));
-        assert_eq!(origin.last().field("if-none-match"), None, "{status}");
+        assert_eq!(origin.last().field("if-none-match"), validator, "{status}");
     }
 }
 

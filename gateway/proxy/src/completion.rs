@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use base::Driver;
+use base::{Driver, Memory};
 use cache::policy;
 use cache::{Brought, Head, NodeStore};
-use http::Response;
+use http::{Name, Response};
 
 use crate::Proxy;
 use crate::fetch::{Filling, Missing};
@@ -28,6 +28,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(missing) = missing.filter(|_| matches!(response.status, 206 | 416)) else {
             return false;
         };
+        if !fits(response, &missing) {
+            self.start_over(io, ticket, &missing.part.key);
+            return true;
+        }
         match self.put_together(io, ticket, response, &missing) {
             Some((object, writer)) => {
                 let object = Arc::new(object);
@@ -40,9 +44,21 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                     fetch.filling = Some(Filling { object, writer });
                 }
             }
-            None => self.start_over(io, ticket, &missing.part.key),
+            None => self.give_up(io, ticket),
         }
         true
+    }
+
+    /// There is no room for it, or it may not be stored: those who wait ask for all they want.
+    fn give_up(&mut self, io: &mut D, ticket: Ticket) {
+        self.drop_conn(io, ticket);
+        let fetch = self.fetches.remove(ticket);
+        if let Some(leader) = fetch.and_then(|fetch| fetch.leader) {
+            let flight = leader.flight().id();
+            self.leading.remove(&flight);
+            self.moved.push(flight);
+            leader.pass();
+        }
     }
 
     fn put_together(
@@ -61,9 +77,6 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         );
         let facts = fetch.order.facts;
         let part = policy::part(response)?;
-        if (part.first, part.end()) != (missing.range.start, missing.range.end) {
-            return None;
-        }
         // What the part has already need not come again (RFC 9110 §15.3.7, RFC 9111 §3.4).
         let stored = (200, &*missing.part.head.fields);
         let times = (requested, now);
@@ -79,4 +92,15 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let object = object.of_part(Some(part)).joined(&missing.part)?;
         Some((object, writer))
     }
+}
+
+/// Whether an answer is the range that was missing, of the same representation by its own word: what it leaves out it has
+/// not said (RFC 9110 §15.3.7.3).
+fn fits<M: Memory>(response: &Response<'_>, missing: &Missing<M>) -> bool {
+    let Some(part) = policy::part(response) else {
+        return false;
+    };
+    let is_range = (part.first, part.end()) == (missing.range.start, missing.range.end);
+    let tag = response.fields.first(Name::ETag);
+    is_range && tag.is_some_and(|tag| missing.part.has_tag(tag))
 }

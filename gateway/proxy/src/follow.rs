@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use base::{Driver, SocketId};
-use cache::policy::{self, Reuse};
+use cache::policy::{self, Reuse, Rules, Trouble};
 use cache::{BodyState, Brought, Flight, FlightId, FlightState, NodeStore, Object, Resident};
 use http::{Parsed, parse_request};
 use telemetry::CacheLabel;
@@ -128,13 +128,27 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         object: &Object<D::Memory>,
         brought: Brought,
     ) -> bool {
-        if matches!(brought, Brought::Stale(_)) || self.is_led_by(socket) {
+        if self.is_led_by(socket) {
             return true;
         }
+        // A part was put together for its leader's range.
         let facts = self.exchange(socket).map(|exchange| exchange.facts);
-        facts.is_some_and(|facts| {
-            policy::reuse(&facts, &object.terms, io.now().wall) == Reuse::Fresh
-        })
+        let Some(facts) = facts.filter(|_| object.part.is_none()) else {
+            return false;
+        };
+        let (terms, now) = (&object.terms, io.now().wall);
+        match brought {
+            // What the answer or the route allows is for everybody, what its leader's request allows is not.
+            Brought::Stale("stale-if-error") => {
+                let trouble = Trouble::Status(503);
+                let rules = Rules::default();
+                policy::stale_on_error(&facts, terms, now, trouble, &rules).is_some()
+            }
+            Brought::Stale(_) => true,
+            Brought::Stored | Brought::Completed | Brought::Revalidated => {
+                policy::reuse(&facts, terms, now) == Reuse::Fresh
+            }
+        }
     }
 
     /// Whether the flight that a client waits for is its own.
@@ -210,7 +224,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// Whether a client is being served from what this flight fills.
-    fn is_served_by(&mut self, socket: SocketId, id: FlightId) -> bool {
+    pub(crate) fn is_served_by(&mut self, socket: SocketId, id: FlightId) -> bool {
         match self.exchange(socket).map(|exchange| &exchange.answer) {
             Some(Answer::Serving(serving)) => serving
                 .flight

@@ -13,6 +13,8 @@ use crate::Proxy;
 /// A whole answer on its way into the index, its flight open until it is there.
 pub(crate) struct Landing<M: Memory> {
     pub(crate) object: Arc<Object<M>>,
+    /// The stored answer that it is a newer state of: nothing else may have taken that one's place.
+    pub(crate) basis: Option<Arc<Object<M>>>,
     pub(crate) leader: Option<Leader<M>>,
 }
 
@@ -66,18 +68,35 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// Puts into the index what this turn may.
     pub(crate) fn land_some(&mut self, io: &D) {
         while !self.index_is_spent()
-            && let Some(Landing { object, leader }) = self.landings.pop_front()
+            && let Some(landing) = self.landings.pop_front()
         {
-            let key = object.key.clone();
-            let entry = self.timed(io, |store| store.insert(object));
-            // Purged while it came.
-            if leader.as_ref().is_some_and(Leader::is_outdated) {
-                self.index_remove(io, key.hash(), &key.view());
-                entry.retire();
-            } else {
-                self.front.admit(entry);
+            if self.may_land(io, &landing) {
+                let (object, leader) = (Arc::clone(&landing.object), &landing.leader);
+                let entry = self.timed(io, |store| store.insert(object));
+                // Purged this moment.
+                if leader.as_ref().is_some_and(Leader::is_outdated) {
+                    entry.retire();
+                } else {
+                    self.front.admit(entry);
+                }
             }
-            self.landed(leader);
+            self.landed(landing.leader);
+        }
+    }
+
+    /// Not what was purged while it came, nor a newer state of what something else has taken the place of.
+    fn may_land(&mut self, io: &D, landing: &Landing<D::Memory>) -> bool {
+        if landing.leader.as_ref().is_some_and(Leader::is_outdated) {
+            return false;
+        }
+        let Some(basis) = &landing.basis else {
+            return true;
+        };
+        let key = &landing.object.key;
+        match self.index_get(io, key.hash(), &key.view()) {
+            Some(entry) => entry.objects().iter().any(|held| Arc::ptr_eq(held, basis)),
+            // Evicted, where nobody purged it.
+            None => landing.leader.is_some(),
         }
     }
 

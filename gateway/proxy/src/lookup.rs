@@ -128,7 +128,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             Found::Nothing => {}
             Found::Partial(lacking) => {
                 why = "partial";
-                missing = lacking;
+                // Who is to wait for nobody gets it from nobody's part either: completing it may be what failed.
+                missing = lacking.filter(|_| !question.alone);
             }
             Found::OtherVariants(selected) => {
                 why = "vary-miss";
@@ -172,8 +173,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 Sharing::Private
             };
         }
+        let completes_range = forward.missing.is_some() && forward.facts.range;
         let alone = question.tries >= TRIES_MAX
             || question.alone
+            || completes_range
             || forward.facts.is_unshared(has_basis || asks_whole)
             || forward
                 .basis
@@ -332,7 +335,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 Brought::Stored | Brought::Completed | Brought::Revalidated,
             ) => {
                 let terms = &object.terms;
-                !terms.lifetime.is_fresh(io.now().wall) && !terms.no_cache
+                let lifetime = &terms.lifetime;
+                lifetime.was_fresh() && !lifetime.is_fresh(io.now().wall) && !terms.no_cache
             }
             _ => false,
         }

@@ -282,10 +282,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(key) = fetch.order.key.clone() else {
             return;
         };
+        // A refusal is about who asks: it says nothing of the answer, and one client's must not end it for all.
+        let is_of_target = response.status < 400 || GONE.contains(&response.status);
         // What an answer to HEAD says of what is stored was acted on.
-        let replaces = fetch.basis.is_some() && response.status < 500 && reason != Reason::Method;
+        let is_of_answer = !matches!(reason, Reason::Method | Reason::Authorization);
+        let replaces = fetch.basis.is_some() && is_of_target && is_of_answer;
         // An origin in trouble now may answer next time, and what is one client's own says nothing of others'.
-        let is_telling = response.status < 500 && !fetch.order.facts.is_unshared(false);
+        let is_telling = is_of_target && !fetch.order.facts.is_unshared(false);
         if is_telling && reason.is_of_answer() {
             self.expect_passing(io, &key);
         }
@@ -459,6 +462,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return false;
         };
         let (mut facts, rules, requested) = (fetch.order.facts, fetch.order.rules, fetch.requested);
+        if basis.head.status != response.status {
+            self.purge(io, &basis.key);
+            return false;
+        }
         match policy::head_says(response, &basis.terms, &basis.head.fields, length) {
             HeadSays::Nothing => {}
             HeadSays::Invalidate => {
@@ -481,8 +488,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                     let variant = self.variant_after(io, ticket, response, basis);
                     let fields = fields.into_boxed_slice();
                     let object = Arc::new(basis.freshened(fields, terms, variant));
+                    let basis = Some(Arc::clone(basis));
                     self.land(Landing {
                         object,
+                        basis,
                         leader: None,
                     });
                 }
@@ -690,6 +699,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         self.touch(client);
     }
 }
+
+/// Errors that say of a target what they would say to anybody.
+const GONE: [u16; 4] = [404, 405, 410, 414];
 
 /// The length a body would have: not on statuses that forbid saying so (RFC 9110 §8.6).
 fn declared(response: &Response<'_>) -> Option<u64> {

@@ -134,13 +134,16 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             filling.writer.fail();
         }
         let client = fetch.client;
-        if let Some(leader) = fetch.leader.take() {
-            let flight = leader.flight().id();
-            self.leading.remove(&flight);
-            self.moved.push(flight);
-            leader.land();
-        }
-        let owner = client.and_then(|client| self.exchange(client));
+        let Some(leader) = fetch.leader.take() else {
+            return self.abort(io, ticket);
+        };
+        let flight = leader.flight().id();
+        self.leading.remove(&flight);
+        self.moved.push(flight);
+        leader.land();
+        // A client whose answer needed no body is at its next request by now.
+        let owner = client.filter(|client| self.is_served_by(*client, flight));
+        let owner = owner.and_then(|client| self.exchange(client));
         let Some(Answer::Serving(serving)) = owner.map(|exchange| &mut exchange.answer) else {
             return self.abort(io, ticket);
         };
@@ -216,12 +219,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return;
         };
         if let Some(leader) = fetch.leader.take_if(|_| fetch.filling.is_none()) {
-            let confirmed = fetch.confirmed.take();
+            let (confirmed, basis) = (fetch.confirmed.take(), fetch.basis.take());
             self.fetches.remove(ticket);
             self.leading.remove(&leader.flight().id());
             return match confirmed {
                 Some(object) => self.land(Landing {
                     object,
+                    basis,
                     leader: Some(leader),
                 }),
                 None => self.landed(Some(leader)),
@@ -232,6 +236,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         {
             self.land(Landing {
                 object: filling.object,
+                basis: None,
                 leader: Some(leader),
             });
         }
@@ -252,7 +257,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         if whole {
             let object = filling.object;
             self.flights.forget_passing(object.key.hash());
-            self.land(Landing { object, leader });
+            self.land(Landing {
+                object,
+                basis: None,
+                leader,
+            });
         } else {
             self.landed(leader);
         }

@@ -14,6 +14,7 @@ use base::{
     Closing, Completion, Doorbell, Driver, DriverCounters, Fault, Full, ListenerId, Moment, Now,
     Part, Room, Scratch, ShardId, SocketId, Span, Stamp, UpstreamId, Wall, limits,
 };
+use cache::policy::Rules;
 use cache::{Flights, HeapMemory, KeyHasher, Notify, StoreLimits, StripedStore};
 use proxy::{Mail, Pages, Parts, Proxy, Route, Settings, Upstream};
 use telemetry::ShardCells;
@@ -316,13 +317,17 @@ pub struct World {
 
 impl Node {
     fn new(adjust: impl FnOnce(&mut Settings), memory_bytes: u64) -> Self {
+        Self::by(Rules::default(), adjust, memory_bytes)
+    }
+
+    fn by(rules: Rules, adjust: impl FnOnce(&mut Settings), memory_bytes: u64) -> Self {
         let route = Route {
             id: base::RouteId(0),
             host: None,
             prefix: b"/".to_vec(),
             upstream: UpstreamId(0),
             cache: true,
-            rules: cache::policy::Rules::default(),
+            rules,
         };
         let upstream = Upstream::new("origin", vec![SocketAddr::from(([127, 0, 0, 1], 1))]);
         let mut settings = Settings::new(vec![route], vec![upstream]);
@@ -379,6 +384,11 @@ impl World {
 
     pub fn with(adjust: impl FnOnce(&mut Settings), memory_bytes: u64) -> Self {
         Node::new(adjust, memory_bytes).shard(0)
+    }
+
+    /// One whose route has these rules.
+    pub fn by(rules: Rules) -> Self {
+        Node::by(rules, |_| {}, 64 << 20).shard(0)
     }
 
     /// Two shards of one node.
