@@ -74,8 +74,13 @@ pub enum Brought {
     Completed,
     /// The stored one, which the origin confirmed.
     Revalidated,
-    /// The stored one, stale, because the origin has nothing better: why, for `Cache-Status`.
-    Stale(&'static str),
+    /// The stored one, stale, because the origin has nothing better.
+    Stale {
+        /// Why that is allowed, for `Cache-Status`.
+        why: &'static str,
+        /// The leader's own request alone allows it.
+        by_request: bool,
+    },
 }
 
 /// Why there was no answer.

@@ -54,9 +54,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         self.drop_conn(io, ticket);
         let fetch = self.fetches.remove(ticket);
         if let Some(leader) = fetch.and_then(|fetch| fetch.leader) {
-            let flight = leader.flight().id();
-            self.leading.remove(&flight);
-            self.moved.push(flight);
+            self.lead_ends(&leader);
             leader.pass();
         }
     }

@@ -4,8 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use base::{Driver, SocketId};
-use cache::policy::{self, Reuse, Rules, Trouble};
-use cache::{BodyState, Brought, Flight, FlightId, FlightState, NodeStore, Object, Resident};
+use cache::policy::{self, Reuse};
+use cache::{
+    BodyState, Brought, Flight, FlightId, FlightState, Leader, NodeStore, Object, Resident,
+};
 use http::{Parsed, parse_request};
 use telemetry::CacheLabel;
 
@@ -84,6 +86,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
     }
 
+    /// A fetch no longer leads its flight: the followers of this shard hear what became of it.
+    pub(crate) fn lead_ends(&mut self, leader: &Leader<D::Memory>) -> FlightId {
+        let flight = leader.flight().id();
+        self.leading.remove(&flight);
+        self.moved.push(flight);
+        flight
+    }
+
     /// Begins to serve one client that waits, before the others hear of the flight.
     pub(crate) fn begin_serving(
         &mut self,
@@ -139,12 +149,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let (terms, now) = (&object.terms, io.now().wall);
         match brought {
             // What the answer or the route allows is for everybody, what its leader's request allows is not.
-            Brought::Stale("stale-if-error") => {
-                let trouble = Trouble::Status(503);
-                let rules = Rules::default();
-                policy::stale_on_error(&facts, terms, now, trouble, &rules).is_some()
-            }
-            Brought::Stale(_) => true,
+            Brought::Stale { by_request, .. } => !by_request,
             Brought::Stored | Brought::Completed | Brought::Revalidated => {
                 policy::reuse(&facts, terms, now) == Reuse::Fresh
             }
@@ -236,7 +241,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
 
     /// How a follower's or leader's answer was come by; its exchange is labelled by it.
     fn told(&mut self, socket: SocketId, brought: Brought) -> Told {
-        if let Brought::Stale(why) = brought {
+        if let Brought::Stale { why, .. } = brought {
             self.cells.served_stale.add(why);
         }
         let mut told = Told::forwarded("miss", None);
@@ -258,7 +263,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                     exchange.cache = CacheLabel::Revalidated;
                 }
             }
-            Brought::Stale(why) => {
+            Brought::Stale { why, .. } => {
                 told.detail = Some(why);
                 exchange.cache = CacheLabel::Stale;
             }

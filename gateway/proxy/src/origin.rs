@@ -424,9 +424,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             filling.writer.fail();
         }
         if let Some(leader) = fetch.leader.take() {
-            let flight = leader.flight().id();
-            self.leading.remove(&flight);
-            self.moved.push(flight);
+            self.lead_ends(&leader);
             if fetch.stage == Stage::Body {
                 leader.land();
             } else {

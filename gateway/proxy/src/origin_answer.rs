@@ -441,9 +441,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         self.drop_conn(io, ticket);
         let fetch = self.fetches.remove(ticket);
         if let Some(leader) = fetch.and_then(|fetch| fetch.leader) {
-            let flight = leader.flight().id();
-            self.leading.remove(&flight);
-            self.moved.push(flight);
+            self.lead_ends(&leader);
         }
     }
 
@@ -516,13 +514,17 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(why) = allowed else {
             return false;
         };
+        let mut any = order.facts;
+        any.stale_if_error = None;
+        let for_any = policy::stale_on_error(&any, &basis.terms, now, trouble, &order.rules);
+        let by_request = for_any.is_none();
         // Of the error nothing is wanted.
         self.drop_conn(io, ticket);
         let leader = self.fetches.remove(ticket).and_then(|fetch| fetch.leader);
         if let Some(leader) = leader {
-            self.leading.remove(&leader.flight().id());
-            leader.publish(basis, Brought::Stale(why));
-            self.landed(Some(leader));
+            self.lead_ends(&leader);
+            leader.publish(basis, Brought::Stale { why, by_request });
+            leader.land();
         }
         true
     }
@@ -568,9 +570,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return;
         };
         if let Some(leader) = fetch.leader.take() {
-            let flight = leader.flight().id();
-            self.leading.remove(&flight);
-            self.moved.push(flight);
+            self.lead_ends(&leader);
             leader.pass();
         }
         let Some(fetch) = self.fetches.at(ticket) else {

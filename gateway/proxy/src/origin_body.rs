@@ -137,9 +137,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(leader) = fetch.leader.take() else {
             return self.abort(io, ticket);
         };
-        let flight = leader.flight().id();
-        self.leading.remove(&flight);
-        self.moved.push(flight);
+        let flight = self.lead_ends(&leader);
         leader.land();
         // A client whose answer needed no body is at its next request by now.
         let owner = client.filter(|client| self.is_served_by(*client, flight));
