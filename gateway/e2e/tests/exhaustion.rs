@@ -17,6 +17,7 @@ both_drivers!(
     without_room_for_its_body_an_answer_passes_uncached,
     a_growing_body_without_room_goes_on_uncached,
     new_answers_take_the_place_of_old_ones,
+    what_clients_have_yet_to_read_stays_as_it_was_while_others_take_its_memory,
     an_answer_larger_than_max_object_is_counted_as_that_and_not_held_against_the_pool,
 );
 
@@ -314,6 +315,33 @@ fn new_answers_take_the_place_of_old_ones(backend: Backend) {
     assert!(uncached < 10.0, "{uncached} of 40 were not stored at once");
     let evicted = watch.sample("cache_evictions_total", &["reason=\"capacity\""]);
     assert!(evicted >= 20.0, "the pool was not full: {evicted}");
+}
+
+fn what_clients_have_yet_to_read_stays_as_it_was_while_others_take_its_memory(backend: Backend) {
+    let origin = bodies(&Gate::new());
+    let gateway = small_pool(&origin, backend).start();
+    let mut readers = Vec::new();
+    for round in 0..4 {
+        let early: Vec<String> = (0..4).map(|n| format!("/{round}/early/{n}")).collect();
+        for target in &early {
+            eventually("it is stored", || gateway.ask(get(target)).is_hit());
+            // Often enough for its pages to be lent.
+            for _ in 0..16 {
+                assert!(gateway.ask(get(target)).body == body_of(target));
+            }
+            let mut reader = gateway.client();
+            reader.send(get(target));
+            assert!(reader.head().expect("the head comes").is_hit());
+            readers.push((reader, target.clone()));
+        }
+        for target in (0..16).map(|n| format!("/{round}/late/{n}")) {
+            gateway.ask(get(&target));
+        }
+    }
+    for (mut reader, target) in readers {
+        let body = reader.bytes(BODY).expect("the whole body");
+        assert!(body == body_of(&target), "{target}: not the origin's bytes");
+    }
 }
 
 fn an_answer_larger_than_max_object_is_counted_as_that_and_not_held_against_the_pool(

@@ -11,6 +11,7 @@ use e2e::{
 };
 
 both_drivers!(
+    bodies_are_copied_where_pages_may_not_be_lent,
     a_pool_lies_in_huge_pages_where_the_host_gives_them,
     a_pool_larger_than_the_free_huge_pages_says_how_many_are_missing,
 );
@@ -19,7 +20,7 @@ both_drivers!(
 const EPERM: &str = "1";
 const ENOSYS: &str = "38";
 
-/// Executes programs under a filter that answers `io_uring_setup` with an error; gone on drop.
+/// Executes programs under a filter that answers a system call with an error; gone on drop.
 struct Filter {
     directory: PathBuf,
 }
@@ -47,7 +48,7 @@ impl Filter {
     fn setup(&self, errno: &str, backend: &str) -> Setup {
         Setup::new(Backend::IoUring)
             .set("io", "backend", format!("\"{backend}\""))
-            .under(&[&self.program(), errno])
+            .under(&[&self.program(), "io_uring_setup", errno])
     }
 }
 
@@ -144,6 +145,24 @@ fn epoll_by_choice_knows_of_no_refusal() {
     assert!(health.contains("\"reason\":\"epoll\""), "{health}");
     let output = gateway.output();
     assert!(!output.contains("refused"), "{output}");
+}
+
+fn bodies_are_copied_where_pages_may_not_be_lent(backend: Backend) {
+    let body: Vec<u8> = (0..300_000_usize)
+        .map(|at| (at % 251).to_le_bytes()[0])
+        .collect();
+    let origin = Origin::answering(ok("Cache-Control: max-age=600\r\n", &body));
+    let filter = Filter::build(&format!("vmsplice-{}", backend.name()));
+    let filtered = Setup::new(backend).under(&[&filter.program(), "vmsplice", EPERM]);
+    let switched_off = Setup::new(backend).set("io", "zero_copy", "false");
+    for setup in [filtered, switched_off] {
+        let gateway = setup.everything_to(origin.address(), "").start();
+        gateway.ask(get("/a"));
+        for _ in 0..16 {
+            let answer = gateway.ask(get("/a"));
+            assert!(answer.is_hit() && answer.body == body);
+        }
+    }
 }
 
 /// What has the shell run the gateway so that it may lock no memory. Root needs to lose the capability to do so first.

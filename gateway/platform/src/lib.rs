@@ -9,6 +9,7 @@ mod doorbell;
 mod epoll;
 pub mod floor;
 pub mod host;
+mod lend;
 pub mod listen;
 pub mod memory;
 mod message;
@@ -17,6 +18,7 @@ mod pace;
 mod pool;
 pub mod probe;
 mod table;
+mod transmit;
 mod uring;
 
 pub use clock::Clock;

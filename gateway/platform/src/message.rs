@@ -5,6 +5,9 @@ use std::io::IoSlice;
 use base::limits::PARTS_MAX;
 use base::{Driver, Part};
 
+use crate::lend::LEND_BYTES_MIN;
+use crate::memory::Slab;
+
 /// Parts in order and a position in them. The parts are released when the last byte is taken or the message is cleared.
 pub(crate) struct Message<D: Driver> {
     parts: Vec<Part<D>>,
@@ -70,6 +73,77 @@ impl<D: Driver> Message<D> {
     #[inline]
     pub(crate) fn clear(&mut self) {
         self.parts.clear();
+    }
+}
+
+impl<D: Driver<Memory = Slab>> Message<D> {
+    /// Counts the sending of what may be worth lending, now or another time; tells whether it is now. To be called once.
+    #[inline]
+    pub(crate) fn is_worth_lending(&self) -> bool {
+        for part in &self.parts {
+            if let Part::Pinned(pin, range) = part {
+                pin.count(range.len());
+            }
+        }
+        self.before_lendable().is_some()
+    }
+
+    /// Parts from the current one on before bytes that are worth lending, where there are such.
+    pub(crate) fn before_lendable(&self) -> Option<usize> {
+        let count = self.parts.len() - self.part;
+        (0..count).find(|before| self.lendable_from(self.part + before).is_some())
+    }
+
+    /// Bytes that are worth lending at the current position.
+    pub(crate) fn lendable(&self) -> Option<impl Iterator<Item = &[u8]>> {
+        self.lendable_from(self.part)
+    }
+
+    fn lendable_from(&self, part: usize) -> Option<impl Iterator<Item = &[u8]>> {
+        let mut bytes = 0;
+        let enough = |slice: &[u8]| {
+            bytes += slice.len();
+            bytes >= LEND_BYTES_MIN
+        };
+        self.pages(part).any(enough).then(|| self.pages(part))
+    }
+
+    /// Whole pages of pinned extents that may be lent, from a part on to the first byte that is in none.
+    fn pages(&self, part: usize) -> impl Iterator<Item = &[u8]> {
+        let mut offset = if part == self.part { self.offset } else { 0 };
+        let mut ended = false;
+        let rest = self.parts.get(part..).unwrap_or_default();
+        rest.iter().map_while(move |part| {
+            let Part::Pinned(pin, range) = part else {
+                return None;
+            };
+            let start = range.start as usize + std::mem::take(&mut offset);
+            let end = range.end as usize;
+            let count = pin.lendable(start, end);
+            if std::mem::replace(&mut ended, start + count < end) || count == 0 {
+                return None;
+            }
+            pin.get(start..start + count)
+        })
+    }
+
+    /// Tells the slab that pages of the next `bytes` are lent.
+    pub(crate) fn lend(&self, bytes: usize) {
+        let mut left = bytes + self.offset;
+        for part in self.parts.iter().skip(self.part) {
+            if let Part::Pinned(pin, _) = part
+                && left > 0
+            {
+                pin.lend();
+            }
+            left = left.saturating_sub(part.bytes().len());
+        }
+    }
+
+    /// Whether more than the next `bytes` are left.
+    pub(crate) fn goes_on_after(&self, bytes: usize) -> bool {
+        let rest = self.parts.iter().skip(self.part);
+        rest.map(|part| part.bytes().len()).sum::<usize>() > self.offset + bytes
     }
 }
 

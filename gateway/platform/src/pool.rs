@@ -294,6 +294,7 @@ mod tests {
         NodeMemory::take(&MemoryPlan {
             bytes: 8 << 20,
             pages: PageWish::Plain,
+            lend: true,
             shards: vec![None],
             sizes: ShardSizes {
                 small_buffers: 4,

@@ -122,6 +122,7 @@ fn exchange() -> Result<(), StartError> {
     let memory = NodeMemory::take(&MemoryPlan {
         bytes: 2 << 20,
         pages: PageWish::Plain,
+        lend: false,
         shards: vec![None],
         sizes: ShardSizes {
             small_buffers: 4,

@@ -141,6 +141,7 @@ fn take_memory(plan: &Plan) -> Result<NodeMemory, StartFailure> {
     let wish = MemoryPlan {
         bytes,
         pages: PageWish::Huge,
+        lend: plan.zero_copy,
         shards: plan.shards.iter().map(|shard| shard.node).collect(),
         sizes: ShardSizes {
             small_buffers: plan.memory.small_buffers,

@@ -84,6 +84,7 @@ impl Node {
         let memory = NodeMemory::take(&MemoryPlan {
             bytes: 192 << 20,
             pages: PageWish::Plain,
+            lend: true,
             shards: vec![None; 2],
             sizes: ShardSizes {
                 small_buffers: 64,

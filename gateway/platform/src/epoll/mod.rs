@@ -25,6 +25,7 @@ use self::accept::Listener;
 use self::poller::{Poller, Source};
 use crate::config::{DriverConfig, StartError};
 use crate::doorbell::Bell;
+use crate::lend::Lender;
 use crate::memory::Slab;
 use crate::message::{Message, Messages};
 use crate::net;
@@ -57,6 +58,7 @@ pub struct Epoll {
     active: bool,
     pools: Rc<Pools>,
     /// Keeps the slab's regions mapped as long as the driver sends from them.
+    lender: Lender,
     _slab: Slab,
 }
 
@@ -138,6 +140,7 @@ impl Epoll {
             freed: false,
             active: false,
             pools: Pools::new(config.memory),
+            lender: Lender::new(config.slab.lends(), false),
             _slab: config.slab,
         })
     }

@@ -1,26 +1,15 @@
 //! Sending, tried where it is asked for and gone on with when the socket takes more; and connecting.
 
-use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 
-use base::limits::PARTS_MAX;
 use base::{Completion, Driver, Full, Part, SocketId};
 
 use super::poller::Source;
 use super::{Epoll, Socket};
 use crate::message::Message;
 use crate::net::{self, Address};
-
-/// What a try to send came to.
-enum Outcome {
-    /// The whole message is taken.
-    Whole,
-    /// The socket takes no more for now.
-    Full,
-    /// This error.
-    Broken(i32),
-}
+use crate::transmit::{Outcome, transmit};
 
 impl Epoll {
     pub(super) fn start_send(&mut self, id: SocketId, parts: &mut Vec<Part<Self>>) {
@@ -37,6 +26,9 @@ impl Epoll {
         };
         message.load(parts);
         message.advance(0);
+        if self.lender.lends() {
+            message.is_worth_lending();
+        }
         socket.message = slot;
         socket.sending = true;
         self.send_more(id);
@@ -60,7 +52,7 @@ impl Epoll {
             return;
         };
         let ends = socket.ends;
-        match send_all(socket.raw(), message) {
+        match transmit(socket.raw(), message, &mut self.lender) {
             Outcome::Full => {}
             Outcome::Broken(errno) => self.fail(id, errno),
             Outcome::Whole => {
@@ -147,49 +139,4 @@ fn connect(fd: libc::c_int, to: SocketAddr) -> i32 {
         0 => 0,
         _ => net::errno(),
     }
-}
-
-fn send_all(fd: libc::c_int, message: &mut Message<Epoll>) -> Outcome {
-    loop {
-        let (head, only) = message.head();
-        if only && head.is_empty() {
-            return Outcome::Whole;
-        }
-        let sent = if only {
-            send(fd, head)
-        } else {
-            send_slices(fd, message)
-        };
-        match usize::try_from(sent) {
-            Ok(sent) if message.advance(sent) => return Outcome::Whole,
-            Ok(0) => return Outcome::Broken(libc::EPIPE),
-            Ok(_) => {}
-            Err(_) => match net::errno() {
-                libc::EAGAIN => return Outcome::Full,
-                libc::EINTR => {}
-                errno => return Outcome::Broken(errno),
-            },
-        }
-    }
-}
-
-fn send(fd: libc::c_int, bytes: &[u8]) -> isize {
-    // SAFETY: the bytes are readable for their length.
-    unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) }
-}
-
-fn send_slices(fd: libc::c_int, message: &Message<Epoll>) -> isize {
-    let mut slices = [IoSlice::new(&[]); PARTS_MAX];
-    let mut count = 0;
-    for (slot, slice) in slices.iter_mut().zip(message.slices()) {
-        *slot = slice;
-        count += 1;
-    }
-    // SAFETY: all zeroes are a valid, empty header.
-    let mut header: libc::msghdr = unsafe { std::mem::zeroed() };
-    // An IoSlice is an iovec, by std's promise; the kernel only reads it.
-    header.msg_iov = slices.as_mut_ptr().cast();
-    header.msg_iovlen = count;
-    // SAFETY: the header's slices and their bytes are readable during the call.
-    unsafe { libc::sendmsg(fd, &raw const header, libc::MSG_NOSIGNAL) }
 }

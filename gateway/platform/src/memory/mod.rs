@@ -28,6 +28,8 @@ pub struct MemoryPlan {
     pub bytes: usize,
     /// The pages to begin with.
     pub pages: PageWish,
+    /// Pages of the slab may be lent to sockets instead of copied, where single pages can be exchanged.
+    pub lend: bool,
     /// One entry a shard: the NUMA node whose memory it wants, where there is more than one.
     pub shards: Vec<Option<u16>>,
     /// Each shard's buffers.
@@ -62,6 +64,8 @@ pub struct MemoryReport {
     pub slab_bytes: usize,
     /// The slab's bookkeeping, outside of the regions.
     pub bookkeeping_bytes: usize,
+    /// Pages of large bodies may be lent to sockets.
+    pub lends: bool,
 }
 
 /// One region, as taken.
@@ -160,7 +164,7 @@ impl NodeMemory {
             let offset = taken.get(node).copied().unwrap_or(0);
             (Arc::clone(region), offset, region.bytes() - offset)
         };
-        let slab = Slab::over(regions.iter().map(rest).collect());
+        let slab = Slab::over(regions.iter().map(rest).collect(), plan.lend);
         let report = MemoryReport {
             regions: regions
                 .values()
@@ -171,6 +175,7 @@ impl NodeMemory {
             slab_bytes: regions.values().map(|region| region.bytes()).sum::<usize>()
                 - own * shards.len(),
             bookkeeping_bytes: slab.overhead_bytes(),
+            lends: slab.lends(),
         };
         Self {
             shards,
@@ -234,12 +239,13 @@ impl fmt::Display for MemoryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "receive {} + scratch {} + slab {} (bookkeeping {} beside it) in {}",
+            "receive {} + scratch {} + slab {} (bookkeeping {} beside it) in {}; large bodies are {}",
             Mebibytes(self.receive_bytes),
             Mebibytes(self.scratch_bytes),
             Mebibytes(self.slab_bytes),
             Mebibytes(self.bookkeeping_bytes),
             self.backing(),
+            if self.lends { "lent" } else { "copied" },
         )?;
         for fallback in self.regions.iter().flat_map(|region| &region.fallbacks) {
             let Fallback {
@@ -304,6 +310,7 @@ mod tests {
         MemoryPlan {
             bytes,
             pages: PageWish::Plain,
+            lend: true,
             shards: vec![None; shards],
             sizes: SIZES,
         }

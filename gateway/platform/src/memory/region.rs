@@ -7,6 +7,9 @@ use std::ptr::NonNull;
 /// Bytes of a huge page on the hosts that this runs on (x86-64 and most of aarch64).
 pub const HUGE_PAGE_BYTES: usize = 2 << 20;
 
+/// Bytes of an ordinary page on those hosts. Where pages are larger, they are not exchanged singly (EINVAL at the first try).
+pub(super) const PAGE_BYTES: usize = 4 << 10;
+
 /// The pages to begin with; what the host refuses falls back in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PageWish {
@@ -59,6 +62,8 @@ pub struct Region {
     base: NonNull<u8>,
     bytes: usize,
     backing: Backing,
+    /// Single pages can be exchanged.
+    renewable: bool,
     node: Option<u16>,
     fallbacks: Vec<Fallback>,
 }
@@ -124,6 +129,22 @@ impl Region {
         &self.fallbacks
     }
 
+    /// Whether [`renew`](Self::renew) works: not for explicit huge pages, and not for memory that is locked.
+    pub(super) fn is_renewable(&self) -> bool {
+        self.renewable
+    }
+
+    /// Exchanges pages for new ones, zeroed; whoever else holds the old ones (a socket) keeps them as they are. Tells
+    /// whether the kernel did.
+    ///
+    /// # Safety
+    /// `start` and `bytes` name whole pages of this region that nobody reads, writes or refers to.
+    #[must_use]
+    pub(super) unsafe fn renew(start: NonNull<u8>, bytes: usize) -> bool {
+        // SAFETY: the caller's promise: the contents are nobody's.
+        unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED) == 0 }
+    }
+
     /// Has the kernel put pages behind a part now, so that it does not under load; what it refuses comes at first touch.
     pub(super) fn populate(&self, offset: usize, bytes: usize) {
         let end = offset.saturating_add(bytes).min(self.bytes);
@@ -144,6 +165,7 @@ impl Region {
             base,
             bytes,
             backing: Backing::Huge,
+            renewable: false,
             node: None,
             fallbacks: Vec::new(),
         };
@@ -167,10 +189,13 @@ impl Region {
         let (start, end) = unsafe { (base.add(before), base.add(before + bytes)) };
         unmap(base, before);
         unmap(end, after);
+        // SAFETY: the first page of a mapping that nobody has yet.
+        let renewable = unsafe { Self::renew(start, PAGE_BYTES) };
         Ok(Self {
             base: start,
             bytes,
             backing: Backing::Plain,
+            renewable,
             node: None,
             fallbacks: Vec::new(),
         })

@@ -3,17 +3,22 @@
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use base::limits::{EXTENT_BYTES_MAX, EXTENT_BYTES_MIN};
 use base::{Extent, ExtentWriter, Memory, MemoryUsage};
 
 use super::buddy::{Buddy, ORDERS};
-use super::region::Region;
+use super::region::{PAGE_BYTES, Region};
 use crate::clock::Clock;
 
 const _: () = assert!(EXTENT_BYTES_MIN << (ORDERS - 1) == EXTENT_BYTES_MAX);
+
+/// A block's pages are lent after so many times its bytes were copied. Exchanging the pages of 100 KiB afterwards and touching
+/// the new ones costs about what eight copies cost (docs/decisions/0008-lent-pages.md): lent from the first time on, a body
+/// that is seldom asked for would cost more than it saves; like this, nothing ever costs more than twice the least.
+const LEND_AFTER: usize = 8;
 
 /// The node's body memory. Clones are handles to one slab; the regions under it live as long as any extent does.
 #[derive(Clone)]
@@ -36,6 +41,8 @@ struct Arena {
     buddy: Mutex<Buddy>,
     /// What the buddy says is free, readable without its lock.
     free_units: AtomicUsize,
+    /// Its pages may be lent.
+    lends: bool,
     /// Keeps the mapping.
     _region: Arc<Region>,
 }
@@ -56,10 +63,11 @@ pub struct LockWaits {
 
 impl Slab {
     /// A slab over parts of regions: the region, the offset of the first byte in it and the count of bytes.
-    /// Bytes that fill no smallest block are left out.
-    pub(crate) fn over(parts: Vec<(Arc<Region>, usize, usize)>) -> Self {
+    /// Bytes that fill no smallest block are left out. With `lend`, pages may be lent where the region can exchange them.
+    pub(crate) fn over(parts: Vec<(Arc<Region>, usize, usize)>, lend: bool) -> Self {
+        let arenas = parts.into_iter().map(|part| Arena::new(part, lend));
         Self(Arc::new(Arenas {
-            arenas: parts.into_iter().map(Arena::new).collect(),
+            arenas: arenas.collect(),
             clock: Clock::system(),
             contended: AtomicU64::new(0),
             wait_ns: AtomicU64::new(0),
@@ -75,6 +83,12 @@ impl Slab {
         }
     }
 
+    /// Whether any of its pages may be lent to sockets.
+    #[must_use]
+    pub fn lends(&self) -> bool {
+        self.0.arenas.iter().any(|arena| arena.lends)
+    }
+
     /// Bytes of bookkeeping outside of the slab's own.
     #[must_use]
     pub fn overhead_bytes(&self) -> usize {
@@ -86,7 +100,7 @@ impl Slab {
 }
 
 impl Arena {
-    fn new((region, offset, bytes): (Arc<Region>, usize, usize)) -> Self {
+    fn new((region, offset, bytes): (Arc<Region>, usize, usize), lend: bool) -> Self {
         assert!(offset % EXTENT_BYTES_MIN == 0 && offset + bytes <= region.bytes());
         let units = bytes / EXTENT_BYTES_MIN;
         Self {
@@ -95,6 +109,7 @@ impl Arena {
             units,
             buddy: Mutex::new(Buddy::new(units)),
             free_units: AtomicUsize::new(units),
+            lends: lend && region.is_renewable(),
             _region: region,
         }
     }
@@ -166,6 +181,8 @@ impl Memory for Slab {
             base,
             published: AtomicUsize::new(0),
             units: AtomicUsize::new(units),
+            sent: AtomicUsize::new(0),
+            lent: AtomicBool::new(false),
             arena,
             slab: self.clone(),
         }))))
@@ -200,6 +217,10 @@ struct Block {
     published: AtomicUsize,
     /// Units that come back when the block goes; lowered once, by the writer's end.
     units: AtomicUsize,
+    /// Bytes of it that sockets were given, whole pages of theirs copied or lent.
+    sent: AtomicUsize,
+    /// A socket was given pages of it, and may hold them for longer than the block lives.
+    lent: AtomicBool,
     arena: usize,
     slab: Slab,
 }
@@ -209,8 +230,31 @@ unsafe impl Send for Block {}
 // SAFETY: as above.
 unsafe impl Sync for Block {}
 
+impl Block {
+    /// Bytes from the block's first on that lie in whole pages of published bytes.
+    fn whole_pages(&self) -> usize {
+        let aligned = self.base.addr().get().is_multiple_of(PAGE_BYTES);
+        let published = self.published.load(Ordering::Acquire);
+        if aligned {
+            published - published % PAGE_BYTES
+        } else {
+            0
+        }
+    }
+
+    /// Exchanges every page that may have been lent.
+    #[cold]
+    fn renew(&mut self) -> bool {
+        // SAFETY: the pages are the block's alone, and its last handle is going.
+        unsafe { Region::renew(self.base, self.whole_pages()) }
+    }
+}
+
 impl Drop for Block {
     fn drop(&mut self) {
+        if *self.lent.get_mut() && !self.renew() {
+            return; // Never used again, rather than changed under a peer's eyes.
+        }
         let units = *self.units.get_mut();
         self.slab.0.give(self.arena, self.base, units);
     }
@@ -279,6 +323,36 @@ impl Drop for SlabWriter {
 #[derive(Clone)]
 pub struct SlabPin(Rc<SlabExtent>);
 
+impl SlabPin {
+    /// How many bytes from `start` on, before `end`, may be lent: those in whole pages that nothing will be written to, of a
+    /// block that was sent so often that new pages for it will have been worth it.
+    #[inline]
+    pub(crate) fn lendable(&self, start: usize, end: usize) -> usize {
+        let block = &self.0.0;
+        let arena = block.slab.0.arenas.get(block.arena);
+        let whole = block.whole_pages();
+        let often = block.sent.load(Ordering::Relaxed) / LEND_AFTER >= whole;
+        if !often || arena.is_none_or(|arena| !arena.lends) {
+            return 0;
+        }
+        end.min(whole).saturating_sub(start)
+    }
+
+    /// Counts bytes that are being sent.
+    pub(crate) fn count(&self, bytes: usize) {
+        let sent = &self.0.0.sent;
+        // What threads lose of each other's counts makes no difference.
+        let count = sent.load(Ordering::Relaxed).saturating_add(bytes);
+        sent.store(count, Ordering::Relaxed);
+    }
+
+    /// Says that a socket may hold pages of [`lendable`](Self::lendable) bytes from now on, for as long as it likes: they
+    /// are exchanged for others before their memory is used again.
+    pub(crate) fn lend(&self) {
+        self.0.0.lent.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Deref for SlabPin {
     type Target = [u8];
 
@@ -295,7 +369,7 @@ mod tests {
 
     fn slab(bytes: usize) -> Slab {
         let region = Arc::new(Region::take(bytes, PageWish::Plain, None).unwrap());
-        Slab::over(vec![(region, 0, bytes)])
+        Slab::over(vec![(region, 0, bytes)], true)
     }
 
     fn used(slab: &Slab) -> u64 {

@@ -34,6 +34,7 @@ use self::send::Outgoing;
 use self::token::Op;
 use crate::config::{DriverConfig, StartError};
 use crate::doorbell::Bell;
+use crate::lend::Lender;
 use crate::memory::Slab;
 use crate::message::Messages;
 use crate::net::{self, Address};
@@ -64,6 +65,8 @@ pub struct Uring {
     starved: [VecDeque<u32>; 2],
     /// What was known without the kernel: connects refused at once, messages without bytes.
     known: VecDeque<Completion<Self>>,
+    /// Empty: kept for its room, through which completions of sends by calls get into `known`.
+    told: Vec<Completion<Self>>,
     reaped: Vec<cqueue::Entry>,
     bell: Arc<Bell>,
     pace: Pace,
@@ -78,6 +81,7 @@ pub struct Uring {
     broken: Option<io::Error>,
     /// Behind the ring: the kernel writes into the buffers lent to it until the buffer rings are retired.
     pools: Rc<Pools>,
+    lender: Lender,
     /// Behind the ring: the kernel reads pinned extents until their sends are reaped.
     slab: Slab,
 }
@@ -160,6 +164,7 @@ impl Uring {
             listeners,
             starved: [VecDeque::new(), VecDeque::new()],
             known: VecDeque::new(),
+            told: Vec::new(),
             reaped: Vec::with_capacity(TURN_COMPLETIONS_MAX),
             bell: Arc::new(bell),
             pace: Pace::new(config.busy_poll),
@@ -170,6 +175,7 @@ impl Uring {
             quiescing: false,
             broken: None,
             pools,
+            lender: Lender::new(config.slab.lends(), true),
             slab: config.slab,
         };
         driver.watch_bell();

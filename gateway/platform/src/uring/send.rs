@@ -11,6 +11,7 @@ use super::token::Op;
 use super::{Socket, Uring};
 use crate::message::Message;
 use crate::net::{self, Address};
+use crate::transmit::{Outcome, transmit};
 
 const FLAGS: libc::c_int = libc::MSG_NOSIGNAL | libc::MSG_WAITALL;
 
@@ -19,6 +20,8 @@ pub(super) struct Outgoing {
     message: Message<Uring>,
     header: libc::msghdr,
     slices: [libc::iovec; PARTS_MAX],
+    /// Sent by calls, for the sake of pages to lend; the operation in flight is a wait for room.
+    by_calls: bool,
 }
 
 impl Outgoing {
@@ -29,6 +32,7 @@ impl Outgoing {
             header: unsafe { std::mem::zeroed() },
             // SAFETY: as above.
             slices: unsafe { std::mem::zeroed() },
+            by_calls: false,
         }
     }
 
@@ -82,10 +86,40 @@ impl Uring {
             self.release(slot);
             return self.known.push_back(Completion::Sent { socket: id });
         }
+        outgoing.by_calls = self.lender.lends() && outgoing.message.is_worth_lending();
         socket.sending = true;
         socket.operand = slot;
         socket.in_flight += 1;
+        if outgoing.by_calls {
+            let mut out = std::mem::take(&mut self.told);
+            self.send_by_calls(id, &mut out);
+            self.known.extend(out.drain(..));
+            self.told = out;
+            return;
+        }
         self.push_send(id);
+    }
+
+    /// Sends what the socket takes now, and waits for room for the rest.
+    fn send_by_calls(&mut self, id: SocketId, out: &mut Vec<Completion<Self>>) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
+        let fd = socket.raw();
+        let Some(outgoing) = self.messages.at(socket.operand) else {
+            return;
+        };
+        match transmit(fd.0, &mut outgoing.message, &mut self.lender) {
+            Outcome::Whole => self.send_over(id, None, out),
+            Outcome::Broken(errno) => self.send_over(id, Some(errno), out),
+            Outcome::Full => {
+                let entry = opcode::PollAdd::new(fd, libc::POLLOUT as u32)
+                    .build()
+                    .user_data(Op::Send.token(id));
+                // SAFETY: the entry points to nothing.
+                unsafe { self.push(&entry) };
+            }
+        }
     }
 
     /// Sends what is left of a socket's message.
@@ -117,21 +151,36 @@ impl Uring {
         let Some(outgoing) = self.messages.at(slot) else {
             return;
         };
+        if outgoing.by_calls {
+            if !over && may_go_on(cqe.result()) {
+                return self.send_by_calls(id, out);
+            }
+            return self.send_over(id, Some(broken(cqe.result())), out);
+        }
         let taken = usize::try_from(cqe.result()).unwrap_or(0);
         let whole = outgoing.message.advance(taken);
         if !whole && !over && may_go_on(cqe.result()) {
             return self.push_send(id);
         }
+        self.send_over(id, (!whole).then(|| broken(cqe.result())), out);
+    }
+
+    /// Nothing of a socket's message is in the kernel's hands any more: it took the whole, or the connection broke.
+    #[inline]
+    fn send_over(&mut self, id: SocketId, errno: Option<i32>, out: &mut Vec<Completion<Self>>) {
+        let Some(socket) = self.sockets.get_mut(id) else {
+            return;
+        };
         socket.sending = false;
         socket.send_cancelled = false;
         socket.in_flight -= 1;
-        let ends = socket.ends;
+        let (slot, ends, over) = (socket.operand, socket.ends, socket.closing || socket.failed);
         self.release(slot);
         if over {
             return self.settle(id);
         }
-        if !whole {
-            return self.fail(id, broken(cqe.result()), out);
+        if let Some(errno) = errno {
+            return self.fail(id, errno, out);
         }
         out.push(Completion::Sent { socket: id });
         if ends {

@@ -4,6 +4,7 @@
 
 mod ending;
 mod flow;
+mod lending;
 mod limits;
 mod talk;
 mod teardown;
@@ -46,6 +47,8 @@ stories! {
     flow::a_change_of_room_keeps_the_order,
     flow::an_end_of_sending_waits_for_the_message_before_it,
     flow::a_message_without_bytes_is_sent_at_once,
+    lending::memory_is_used_again_while_a_peer_has_not_read_what_it_held,
+    lending::pages_and_bytes_that_are_copied_arrive_in_order,
     ending::a_fin_is_the_end_of_one_direction_only,
     ending::a_reset_is_a_failure_and_nothing_follows_it,
     ending::a_send_into_a_reset_connection_fails_once,

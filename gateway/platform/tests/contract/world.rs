@@ -270,6 +270,7 @@ pub(crate) fn memory(small_buffers: u16) -> NodeMemory {
     NodeMemory::take(&MemoryPlan {
         bytes: 40 << 20,
         pages: PageWish::Plain,
+        lend: true,
         shards: vec![None],
         sizes: ShardSizes {
             small_buffers,

@@ -229,6 +229,13 @@ const IO: &[Key] = &[
         "Have the kernel hand a client over with its first bytes (TCP_DEFER_ACCEPT): one wake-up a connection instead of \
          two. A client that sends nothing is seen a second late.",
     )),
+    fixed(key(
+        "zero_copy",
+        Kind::Flag,
+        "true",
+        "Lend the pages of large cached bodies (48 KiB and more at once) to sockets instead of copying them. Not done with \
+         explicit huge pages, which cannot be exchanged one by one.",
+    )),
 ];
 
 const LIMITS: &[Key] = &[

@@ -48,6 +48,7 @@ pub(crate) struct Io {
     #[serde(deserialize_with = "span")]
     pub(crate) busy_poll: Span,
     pub(crate) defer_accept: bool,
+    pub(crate) zero_copy: bool,
 }
 
 /// Which driver is wanted.

@@ -36,6 +36,7 @@ pub(crate) struct Plan {
     /// How long a shard spins before it sleeps.
     pub(crate) busy_poll: Span,
     pub(crate) defer_accept: bool,
+    pub(crate) zero_copy: bool,
     /// Client connections, all shards together.
     pub(crate) clients: usize,
     /// Why as many.
@@ -131,6 +132,7 @@ impl Plan {
             backend: settings.io.backend,
             busy_poll: settings.io.busy_poll,
             defer_accept: settings.io.defer_accept,
+            zero_copy: settings.io.zero_copy,
             clients: resources.clients,
             clients_reason: resources.clients_reason,
             capacity: settings.cache.capacity,
