@@ -1,5 +1,7 @@
 //! Every fixed bound, with its unit and its reason. Configurable limits have their defaults here.
 
+use crate::Span;
+
 /// Bytes of a small receive buffer: a request head with room; the largest part of all heads fit one.
 pub const RECEIVE_SMALL_BYTES: usize = 4 << 10;
 /// Bytes of a large receive buffer: a body is copied out of the kernel in few system operations.
@@ -75,6 +77,9 @@ pub const VARIANTS_MAX: usize = 64;
 /// Marks of purged keys and of keys whose answers are not stored. Two keys in one place cost an answer that is not kept, or a
 /// fetch that is not shared.
 pub const KEY_MARKS: usize = 1 << 14;
+/// Time for an answer whose client left, or that refreshes what is stored: an origin that drips holds its connection and memory
+/// no longer.
+pub const UNATTENDED_FETCH_MAX: Span = Span::from_secs(300);
 /// Seconds for which nobody waits for a key's answer after it turned out not to be stored (hit-for-miss).
 pub const PASSING_SECONDS: u64 = 120;
 /// Interim (1xx) answers taken from an origin for one request; more is a 502.

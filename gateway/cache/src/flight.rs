@@ -74,6 +74,8 @@ pub enum Brought {
     Completed,
     /// The stored one, which the origin confirmed.
     Revalidated,
+    /// The same, for whose request confirmed it alone, and stored no more: why, for `Cache-Status`.
+    Withdrawn(&'static str),
     /// The stored one, stale, because the origin has nothing better.
     Stale {
         /// Why that is allowed, for `Cache-Status`.

@@ -18,7 +18,7 @@ mod terms;
 mod update;
 
 pub use conditions::{in_not_modified, is_not_modified, range_applies};
-pub use fields::{head_fields, stored_lines};
+pub use fields::{head_fields, own_fields, stored_lines};
 pub use freshness::Lifetime;
 pub use invalidation::{invalidated_targets, invalidates};
 pub use request::RequestFacts;

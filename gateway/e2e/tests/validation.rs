@@ -269,7 +269,16 @@ fn a_304_that_forbids_storing_serves_once_more(backend: Backend) {
         let gateway = Gateway::before(&origin, backend);
         let mut client = gateway.client();
         client.ask(get("/"));
-        assert_eq!(client.ask(get("/")).text(), "old", "{control}");
+        let confirmed = client.ask(get("/"));
+        assert_eq!(confirmed.text(), "old", "{control}");
+        assert_eq!(
+            (
+                confirmed.told("fwd-status"),
+                confirmed.told("stored"),
+                confirmed.told("detail")
+            ),
+            (Some("304"), None, Some(control))
+        );
         let after = client.ask(get("/"));
         assert_eq!(
             (after.text().as_str(), after.told("fwd")),

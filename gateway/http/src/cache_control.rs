@@ -186,12 +186,18 @@ fn restrict(is_there: &mut bool, is_qualified: &mut bool, argument: &[u8]) {
     *is_there = true;
 }
 
-/// Whether `value` is a list of at least one field name; one alone needs no quotes (RFC 9111 §5.2).
+/// Whether `value` is a list of at least one field name; one alone needs no quotes (RFC 9111 §5.2). `private=true` and
+/// `no-cache=1` mean the whole answer to whoever writes so.
 fn is_field_list(value: &[u8]) -> bool {
     match value {
         [b'"', list @ .., b'"'] => is_name_list(list),
-        _ => is_whole_token(value),
+        _ => is_whole_token(value) && !is_truth_value(value),
     }
+}
+
+fn is_truth_value(value: &[u8]) -> bool {
+    let is_word = |word: &[u8]| value.eq_ignore_ascii_case(word);
+    value.iter().all(u8::is_ascii_digit) || is_word(b"true") || is_word(b"false")
 }
 
 /// Whether `list` is tokens and commas, at least one token.

@@ -109,6 +109,8 @@ pub(crate) struct Exchange<D: Driver> {
     /// The bytes of its head, to decide on it again.
     pub(crate) head: Box<[u8]>,
     pub(crate) facts: RequestFacts,
+    /// Lines of the origin's head that are for this client and not stored.
+    pub(crate) own: Box<[u8]>,
     /// Decisions before the one under way.
     pub(crate) tries: u8,
     pub(crate) answer: Answer<D>,
@@ -496,6 +498,7 @@ impl<D: Driver> Exchange<D> {
             body: has_body(body).then(|| BodyDecoder::new(body)),
             head: Box::default(),
             facts,
+            own: Box::default(),
             tries: 0,
             answer: Answer::Fetching(Ticket::NONE),
         }

@@ -153,12 +153,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             Answer::Following(flight) => {
                 let id = flight.id();
                 self.unfollow(id, socket);
-                self.disown(socket, id);
+                self.disown(io, socket, id);
             }
             Answer::Serving(serving) => {
                 if let Some(flight) = &serving.flight {
                     self.unfollow(flight.id(), socket);
-                    self.disown(socket, flight.id());
+                    self.disown(io, socket, flight.id());
                 }
                 if let Some(ticket) = serving.spill {
                     self.abort(io, ticket);
@@ -171,12 +171,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// The leader's client left: its fetch goes on for the store and for those who follow.
-    fn disown(&mut self, socket: SocketId, flight: FlightId) {
+    fn disown(&mut self, io: &D, socket: SocketId, flight: FlightId) {
         if let Some(ticket) = self.leading.get(&flight).copied()
             && let Some(fetch) = self.fetches.at(ticket)
             && fetch.client == Some(socket)
         {
-            fetch.client = None;
+            fetch.leave_unattended(io.now().moment);
         }
     }
 

@@ -35,12 +35,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         match self.put_together(io, ticket, response, &missing) {
             Some((object, writer)) => {
                 let object = Arc::new(object);
-                let fetch = self.fetches.at(ticket);
-                if let Some(fetch) = fetch {
-                    if let Some(leader) = &fetch.leader {
-                        leader.publish(Arc::clone(&object), Brought::Completed);
-                        self.moved.push(leader.flight().id());
-                    }
+                self.publish(ticket, response, &object, Brought::Completed);
+                if let Some(fetch) = self.fetches.at(ticket) {
                     fetch.filling = Some(Filling { object, writer });
                 }
             }

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use base::{Driver, Memory, Moment, SocketId, UpstreamId, Wall};
+use base::{Driver, Memory, Moment, SocketId, UpstreamId, Wall, limits};
 use cache::policy::{RequestFacts, Rules};
 use cache::{BodyWriter, Key, Leader, Object};
 use http::{BodyDecoder, BodyLength, Method};
@@ -71,6 +71,8 @@ pub(crate) struct Fetch<D: Driver> {
     pub(crate) interim: usize,
     /// The origin keeps the connection after this answer.
     pub(crate) keeps_alive: bool,
+    /// When it ends at the latest, its client gone.
+    pub(crate) ends_by: Moment,
 }
 
 /// What a stored part lacks of what a client wants.
@@ -182,7 +184,14 @@ impl<D: Driver> Fetch<D> {
             requested,
             interim: 0,
             keeps_alive: false,
+            ends_by: Moment(u64::MAX),
         }
+    }
+
+    /// It goes on without the client it was for, or without any from the start: for a bounded time.
+    pub(crate) fn leave_unattended(&mut self, now: Moment) {
+        self.client = None;
+        self.ends_by = now + limits::UNATTENDED_FETCH_MAX;
     }
 
     /// Whether the request may be sent again: no byte of an answer came, and either nobody can have acted on it or

@@ -150,6 +150,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         match brought {
             // What the answer or the route allows is for everybody, what its leader's request allows is not.
             Brought::Stale { by_request, .. } => !by_request,
+            Brought::Withdrawn(_) => false,
             Brought::Stored | Brought::Completed | Brought::Revalidated => {
                 policy::reuse(&facts, terms, now) == Reuse::Fresh
             }
@@ -221,7 +222,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// Whether a client waits for this flight's verdict.
-    fn follows(&mut self, socket: SocketId, id: FlightId) -> bool {
+    pub(crate) fn follows(&mut self, socket: SocketId, id: FlightId) -> bool {
         matches!(
             self.exchange(socket),
             Some(Exchange { answer: Answer::Following(flight), .. }) if flight.id() == id
@@ -262,6 +263,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 if !told.collapsed {
                     exchange.cache = CacheLabel::Revalidated;
                 }
+            }
+            Brought::Withdrawn(why) => {
+                told.detail = Some(why);
+                told.forward_status = Some(304);
+                exchange.cache = CacheLabel::Revalidated;
             }
             Brought::Stale { why, .. } => {
                 told.detail = Some(why);

@@ -445,7 +445,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             basis: Some(Arc::clone(object)),
             missing: None,
         };
-        let fetch = self.fetch_for(io, question, forward, None, Some(leader));
+        let mut fetch = self.fetch_for(io, question, forward, None, Some(leader));
+        fetch.leave_unattended(io.now().moment);
         self.fetch(io, fetch);
     }
 

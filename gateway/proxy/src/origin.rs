@@ -492,8 +492,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             (true, true) => Some(idle.map_or(read, |idle| idle.min(read))),
         };
         let now = io.now().moment;
+        let ticket = conn.fetch;
+        let fetch = ticket.and_then(|ticket| self.fetches.at(ticket));
+        let ends_by = fetch.map_or(Moment(u64::MAX), |fetch| fetch.ends_by);
         let deadline = span.map_or(Moment(u64::MAX), |span| now + span);
-        self.set_conn_deadline(socket, deadline);
+        self.set_conn_deadline(socket, deadline.min(ends_by));
     }
 
     /// A fetch lets go of its connection, which goes back to the pool if it may carry another request.

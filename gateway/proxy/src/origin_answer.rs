@@ -342,14 +342,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return Err("storage-full");
         };
         let object = Arc::new(object);
-        let Some(fetch) = self.fetches.at(ticket) else {
-            return Err("gone");
-        };
-        if let Some(leader) = &fetch.leader {
-            leader.publish(Arc::clone(&object), Brought::Stored);
-            self.moved.push(leader.flight().id());
+        self.publish(ticket, response, &object, Brought::Stored);
+        if let Some(fetch) = self.fetches.at(ticket) {
+            fetch.filling = Some(Filling { object, writer });
         }
-        fetch.filling = Some(Filling { object, writer });
         Ok(())
     }
 
@@ -393,23 +389,55 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             (requested, now),
             &rules,
         );
-        let keep = terms.is_ok();
+        let refused = terms.err();
         let terms = terms.unwrap_or(basis.terms);
         let variant = self.variant_after(io, ticket, response, &basis);
         let object = Arc::new(basis.freshened(fields.into_boxed_slice(), terms, variant));
-        if !keep {
+        if refused.is_some() {
             let key = object.key.clone();
             self.purge(io, &key);
         }
         let Some(fetch) = self.fetches.at(ticket) else {
             return true;
         };
-        if let Some(leader) = &fetch.leader {
-            leader.publish(Arc::clone(&object), Brought::Revalidated);
-            self.moved.push(leader.flight().id());
-        }
-        fetch.confirmed = keep.then_some(object);
+        let brought = match refused {
+            Some(reason) => {
+                self.cells.not_stored.add(reason.as_str());
+                Brought::Withdrawn(reason.as_str())
+            }
+            None => {
+                fetch.confirmed = Some(Arc::clone(&object));
+                Brought::Revalidated
+            }
+        };
+        self.publish(ticket, response, &object, brought);
         true
+    }
+
+    /// Shares what a fetch brought with those who wait; its own client gets the lines besides that nobody else does.
+    pub(crate) fn publish(
+        &mut self,
+        ticket: Ticket,
+        response: &Response<'_>,
+        object: &Arc<Object<D::Memory>>,
+        brought: Brought,
+    ) {
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return;
+        };
+        let Some(leader) = &fetch.leader else {
+            return;
+        };
+        leader.publish(Arc::clone(object), brought);
+        let flight = leader.flight().id();
+        let own = policy::own_fields(response, &fetch.order.rules);
+        let client = fetch.client.filter(|_| !own.is_empty());
+        self.moved.push(flight);
+        if let Some(client) = client.filter(|client| self.follows(*client, flight))
+            && let Some(exchange) = self.exchange(client)
+        {
+            exchange.own = own.into_boxed_slice();
+        }
     }
 
     /// For which requests a stored answer is once another has updated its fields. Where it varies by others than before, what is

@@ -149,7 +149,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 _ => Shape::Whole,
             },
         };
-        let written = write_head(object, &shape, now, told, exchange);
+        let mut written = write_head(object, &shape, now, told, exchange);
+        let own = std::mem::take(&mut exchange.own);
+        if !own.is_empty() {
+            // Before the line that ends the head.
+            let end = written.head.len().saturating_sub(2);
+            written.head.splice(end..end, own);
+        }
         let filling = object.body.state() == BodyState::Filling;
         let next = if filling {
             Stage::UpstreamBody

@@ -3,7 +3,7 @@
 mod paper;
 
 use base::{SocketId, Span};
-use cache::policy::Rules;
+use cache::policy::{Rules, SetCookie};
 use paper::World;
 
 fn get(target: &str, fields: &str) -> Vec<u8> {
@@ -346,4 +346,67 @@ fn who_is_asked_for_less_is_not_asked_for_more() {
     world.arrives(second, &get("/a", ""));
     world.arrives(third, &get("/a", ""));
     assert!(world.io.connects.is_empty(), "they share one request");
+}
+
+#[test]
+fn a_cookie_that_is_not_stored_is_for_its_client_alone() {
+    let rules = Rules {
+        set_cookie: SetCookie::Strip,
+        ..Rules::default()
+    };
+    let mut world = World::by(rules);
+    let (first, second) = (world.client(), world.client());
+    let cookie = |fields: &str| format!("{STALE_SOON}ETag: \"x\"\r\nSet-Cookie: {fields}\r\n");
+    world.arrives(first, &get("/a", ""));
+    let origin = world.origin();
+    // It waits for the same answer.
+    world.arrives(second, &get("/a", ""));
+    world.arrives(origin, &ok(&cookie("of=first"), "hello"));
+    assert!(world.sent(first).contains("Set-Cookie: of=first\r\n"));
+    let others = world.sent(second);
+    assert!(others.ends_with("\r\n\r\nhello") && !others.contains("Set-Cookie"));
+
+    world.passes(Span::from_secs(3));
+    world.arrives(second, &get("/a", ""));
+    world.arrives(first, &get("/a", ""));
+    let fields = cookie("of=second");
+    world.arrives(
+        origin,
+        format!("HTTP/1.1 304 Not Modified\r\n{fields}\r\n").as_bytes(),
+    );
+    assert!(world.sent(second).contains("Set-Cookie: of=second\r\n"));
+    assert!(!world.sent(first).contains("Set-Cookie"));
+    let hit = asked(&mut world, second, &get("/a", ""));
+    assert!(hit.contains("ultragate; hit") && !hit.contains("Set-Cookie"));
+}
+
+#[test]
+fn what_is_confirmed_as_one_clients_own_is_nobody_elses() {
+    let mut world = World::new();
+    let (first, second) = (world.client(), world.client());
+    let fields = format!("{STALE_SOON}ETag: \"x\"\r\n");
+    let origin = answered(&mut world, first, &get("/a", ""), &ok(&fields, "hello"));
+    world.passes(Span::from_secs(3));
+    world.arrives(first, &get("/a", ""));
+    world.arrives(second, &get("/a", ""));
+    let own = "Cache-Control: private, max-age=600\r\nSet-Cookie: of=first\r\nETag: \"x\"\r\n";
+    let confirmed = format!("HTTP/1.1 304 Not Modified\r\n{own}\r\n");
+    world.arrives(origin, confirmed.as_bytes());
+    let answer = world.sent(first);
+    assert!(
+        answer.contains("of=first") && answer.ends_with("hello"),
+        "{answer}"
+    );
+    assert!(
+        answer.contains("fwd-status=304; ttl=-2; detail=private"),
+        "{answer}"
+    );
+    assert_eq!(world.sent(second), "");
+    world.sent(origin);
+    world.arrives(origin, &ok(FRESH, "other"));
+    let answer = world.sent(second);
+    assert!(
+        !answer.contains("of=first") && answer.ends_with("other"),
+        "{answer}"
+    );
 }

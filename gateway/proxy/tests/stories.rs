@@ -314,6 +314,30 @@ fn a_leader_that_leaves_does_not_take_the_followers_along() {
 }
 
 #[test]
+fn an_answer_that_drips_for_nobody_is_given_up_in_time() {
+    let mut world = World::new();
+    let client = world.client();
+    world.arrives(client, GET);
+    let origin = world.origin();
+    let head = "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 1000\r\n\r\n";
+    world.arrives(origin, head.as_bytes());
+    world.fails(client, Fault::Reset);
+    let mut drops = 0;
+    while world.closed(origin).is_none() && drops < 1000 {
+        world.arrives(origin, b"x");
+        world.passes(Span::from_secs(5));
+        drops += 1;
+    }
+    assert!((55..=65).contains(&drops), "{drops} drops of 5 s");
+    // Who asks now leads anew.
+    let other = world.client();
+    world.arrives(other, GET);
+    let origin = world.origin();
+    world.arrives(origin, FRESH);
+    assert_eq!(split(&world.sent(other)), ("200", "hello"));
+}
+
+#[test]
 fn a_success_of_an_unsafe_method_ends_the_stored_answer() {
     let mut world = World::new();
     let client = world.client();

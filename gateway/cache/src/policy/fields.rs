@@ -26,6 +26,21 @@ pub fn head_fields(response: &Response<'_>, now: Wall, rules: &Rules) -> Vec<u8>
     lines
 }
 
+/// The field lines of an answer that [`head_fields`] leaves out although a client may have them: they are for whose request it
+/// answers alone.
+#[must_use]
+pub fn own_fields(response: &Response<'_>, rules: &Rules) -> Vec<u8> {
+    let directives = Directives::of(&response.fields, rules);
+    let mut lines = Vec::new();
+    for (name, written, value) in response.fields.iter() {
+        if !is_hop_s(response, name, written) && is_own(response, &directives, rules, name, written)
+        {
+            push_line(&mut lines, written, value);
+        }
+    }
+    lines
+}
+
 /// Stored field lines one by one: known name, name as written, value.
 pub fn stored_lines(head_fields: &[u8]) -> impl Iterator<Item = (Name, &[u8], &[u8])> {
     head_fields
@@ -44,17 +59,29 @@ pub(super) fn kept<'a>(
     directives: &Directives,
     rules: &Rules,
 ) -> impl Iterator<Item = (Name, &'a [u8], &'a [u8])> {
-    let strips = rules.set_cookie == SetCookie::Strip;
-    // Of a part it is written anew with every range.
-    let is_part = response.status == 206;
     response.fields.iter().filter(move |&(name, written, _)| {
-        let is_dropped = is_left_out(name)
-            || strips && name == Name::SetCookie
-            || is_part && name == Name::ContentRange;
-        let fields = &response.fields;
-        let is_named = || fields.is_listed(written) || directives.withholds(fields, written);
-        !is_dropped && (decides_reuse(name) || !is_named())
+        !is_hop_s(response, name, written) && !is_own(response, directives, rules, name, written)
     })
+}
+
+/// Whether a field speaks of this connection, this message or this range alone.
+fn is_hop_s(response: &Response<'_>, name: Name, written: &[u8]) -> bool {
+    // Of a part it is written anew with every range.
+    let is_range = name == Name::ContentRange && response.status == 206;
+    let is_listed = || !decides_reuse(name) && response.fields.is_listed(written);
+    is_left_out(name) || is_range || is_listed()
+}
+
+/// Whether a field is for whose request was answered alone, by the answer's word or the route's.
+fn is_own(
+    response: &Response<'_>,
+    directives: &Directives,
+    rules: &Rules,
+    name: Name,
+    written: &[u8],
+) -> bool {
+    let is_stripped = rules.set_cookie == SetCookie::Strip && name == Name::SetCookie;
+    is_stripped || !decides_reuse(name) && directives.withholds(&response.fields, written)
 }
 
 /// Bytes of a field's stored line before its value.

@@ -514,7 +514,7 @@ const ROUTE: &[Key] = &[
         Kind::Choice(&["store", "strip", "refuse"], &[]),
         "store",
         "An answer with Set-Cookie and an explicit lifetime is stored as it is (everybody gets that cookie), stored \
-         without the field, or not stored. Without an explicit lifetime it is never stored with the field.",
+         without the field (which only the client gets whose request was answered), or not stored. Without an explicit lifetime it is never stored with the field.",
     ),
     key(
         "range_misses",
