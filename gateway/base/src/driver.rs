@@ -13,7 +13,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::ops::{Deref, Range};
 
-use crate::{ListenerId, Memory, Moment, Now, SocketId, Stamp};
+use crate::{ListenerId, Memory, Moment, Now, SocketId, Span, Stamp};
 
 /// A shard's input and output.
 pub trait Driver: Sized + 'static {
@@ -93,6 +93,9 @@ pub trait Driver: Sized + 'static {
 
     /// The driver's own health since start.
     fn counters(&self) -> DriverCounters;
+
+    /// Time asleep, or spun and found nothing, since start. Costs next to nothing.
+    fn idle(&self) -> Span;
 }
 
 /// A buffer to encode into, of fixed capacity.

@@ -22,6 +22,15 @@ pub struct KeyView<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyHash(pub u128);
 
+impl KeyHash {
+    /// Its first half, which tells keys apart to the eye.
+    #[must_use]
+    #[inline]
+    pub fn short(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+}
+
 /// Hashes keys with the process's seeds.
 #[derive(Clone)]
 pub struct KeyHasher {

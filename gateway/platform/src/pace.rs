@@ -60,6 +60,11 @@ impl Pace {
         self.idle_ns
     }
 
+    /// Nanoseconds spun in vain.
+    pub(crate) fn spun_ns(&self) -> u64 {
+        self.spun_ns
+    }
+
     /// CPU time of this thread, without what it spun in vain.
     pub(crate) fn worked_ns(&self) -> u64 {
         thread_cpu_ns().saturating_sub(self.spun_ns)

@@ -5,11 +5,11 @@ use std::ops::{Deref, Range};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use base::{Driver, Memory, Moment, Part, Scratch as _, SocketId, Stamp, limits};
+use base::{Driver, Memory, Moment, Part, Scratch as _, SocketId, Span, Stamp, limits};
 use cache::policy::RequestFacts;
 use cache::{Flight, Resident};
 use http::{BodyDecoder, BodyLength, Version};
-use telemetry::{CacheLabel, MethodLabel, RouteLabel, Spent};
+use telemetry::{CacheLabel, MethodLabel, RouteLabel, Spent, Stage, Trace};
 
 use crate::decide::has_body;
 use crate::table::Ticket;
@@ -80,6 +80,17 @@ pub(crate) struct Record {
     /// What they spent together before they were encoded, and from their starts to that.
     pub(crate) spent: Spent,
     pub(crate) before_ns: u64,
+    pub(crate) about: About,
+}
+
+/// What the flight recorder is told besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct About {
+    /// Hash of the key, of the last of alike requests; 0: there is none.
+    pub(crate) key: u64,
+    pub(crate) upstream: Option<u16>,
+    pub(crate) sent_bytes: u64,
+    pub(crate) body_bytes: u64,
 }
 
 /// What is known of a request when its head's bytes are gone.
@@ -93,6 +104,9 @@ pub(crate) struct Asked {
     pub(crate) head_only: bool,
     /// The client would go on after this answer.
     pub(crate) keep_alive: bool,
+    /// Completions of the turn that took it up.
+    pub(crate) backlog: u32,
+    pub(crate) trace: Trace,
 }
 
 /// A request that is not answered at once.
@@ -111,6 +125,8 @@ pub(crate) struct Exchange<D: Driver> {
     pub(crate) facts: RequestFacts,
     /// Lines of the origin's head that are for this client and not stored.
     pub(crate) own: Box<[u8]>,
+    /// The key's hash, and the upstream that is asked.
+    pub(crate) about: About,
     /// Decisions before the one under way.
     pub(crate) tries: u8,
     pub(crate) answer: Answer<D>,
@@ -209,9 +225,17 @@ impl<D: Driver> Work<D> {
 
     /// Notes an answer whose last byte is in the output.
     #[inline]
-    pub(crate) fn record(&mut self, asked: Asked, status: u16, cache: CacheLabel, timing: &Timing) {
+    pub(crate) fn record(
+        &mut self,
+        asked: Asked,
+        status: u16,
+        cache: CacheLabel,
+        timing: &Timing,
+        mut about: About,
+    ) {
         let (spent, since) = timing.so_far();
         let before_ns = (since - asked.start).0;
+        about.sent_bytes = self.output.take_written();
         if self.records.len() > self.records_sending
             && let Some(last) = self.records.last_mut()
             && last.asked == asked
@@ -221,6 +245,8 @@ impl<D: Driver> Work<D> {
             last.count += 1;
             last.spent.merge(&spent);
             last.before_ns += before_ns;
+            about.sent_bytes += last.about.sent_bytes;
+            last.about = about;
             return;
         }
         self.records.push(Record {
@@ -230,7 +256,18 @@ impl<D: Driver> Work<D> {
             count: 1,
             spent,
             before_ns,
+            about,
         });
+    }
+}
+
+impl Record {
+    /// What its requests spent in all, the last stage included.
+    pub(crate) fn spent_until(&self, end: Stamp) -> Spent {
+        let all_ns = (end - self.asked.start).0 * u64::from(self.count);
+        let mut spent = self.spent;
+        spent.add(Stage::Send, Span(all_ns.saturating_sub(self.before_ns)));
+        spent
     }
 }
 
@@ -377,6 +414,8 @@ impl<D: Driver> Input<D> {
 pub(crate) struct Output<D: Driver> {
     pub(crate) parts: Vec<Part<D>>,
     bytes: usize,
+    /// Bytes put here since they were last asked for.
+    written: u64,
 }
 
 impl<D: Driver> Output<D> {
@@ -384,7 +423,20 @@ impl<D: Driver> Output<D> {
         Self {
             parts: Vec::new(),
             bytes: 0,
+            written: 0,
         }
+    }
+
+    /// Bytes put here since this was last called.
+    #[inline]
+    pub(crate) fn take_written(&mut self) -> u64 {
+        std::mem::take(&mut self.written)
+    }
+
+    /// Counts what was written to a scratch buffer.
+    #[inline]
+    pub(crate) fn wrote(&mut self, bytes: usize) {
+        self.written += bytes as u64;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -425,13 +477,16 @@ impl<D: Driver> Output<D> {
     }
 
     pub(crate) fn push(&mut self, part: Part<D>) {
-        self.bytes += part.bytes().len();
+        let bytes = part.bytes().len();
+        self.bytes += bytes;
+        self.wrote(bytes);
         self.parts.push(part);
     }
 
     /// Puts a head (rare: not of a hit) behind what is there, in one part with the head before it.
     pub(crate) fn push_head(&mut self, head: Vec<u8>) {
         self.bytes += head.len();
+        self.wrote(head.len());
         let whole = match self.parts.pop() {
             Some(Part::Heap(before)) => {
                 let mut whole = before.into_vec();
@@ -499,6 +554,7 @@ impl<D: Driver> Exchange<D> {
             head: Box::default(),
             facts,
             own: Box::default(),
+            about: About::default(),
             tries: 0,
             answer: Answer::Fetching(Ticket::NONE),
         }
@@ -528,6 +584,8 @@ impl Asked {
             version: Version::Http11,
             head_only: false,
             keep_alive: false,
+            backlog: 0,
+            trace: Trace::default(),
         }
     }
 }

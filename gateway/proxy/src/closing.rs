@@ -6,7 +6,7 @@ use telemetry::Stage;
 
 use crate::Proxy;
 use crate::WORKS_KEPT;
-use crate::client::{Answer, Client, Patience, Record, Work};
+use crate::client::{About, Answer, Client, Patience, Record, Work};
 use crate::wheel::Wheel;
 
 /// How long a client's unread bytes are discarded after our last answer, so that no reset destroys it
@@ -127,7 +127,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         self.refused -= usize::from(client.refused);
         if let Some(work) = client.work.as_mut() {
             for record in work.records.drain(..) {
-                self.count_unsent(&given_up(record));
+                self.count_unsent(socket, &given_up(record));
             }
             if let Some(mut exchange) = work.exchange.take() {
                 exchange.timing.enter(Stage::Send, self.reaped);
@@ -139,8 +139,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                     count: 1,
                     spent,
                     before_ns: (since - exchange.asked.start).0,
+                    about: About {
+                        sent_bytes: work.output.take_written(),
+                        body_bytes: work.body_received,
+                        ..exchange.about
+                    },
                 };
-                self.count_unsent(&record);
+                self.count_unsent(socket, &record);
                 self.leave(io, socket, &exchange.answer);
             }
         }

@@ -6,7 +6,7 @@ use base::{Driver, SocketId};
 use cache::policy::RequestFacts;
 use cache::{Key, KeyView, NodeStore};
 use http::{BodyLength, Method, Name, Request, Target};
-use telemetry::{MethodLabel, RouteLabel, Stage};
+use telemetry::{MethodLabel, RouteLabel, Stage, Trace};
 
 use crate::Proxy;
 use crate::answer::{Own, REQUEST_ID_MAX, error_body};
@@ -69,6 +69,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 version: request.version,
                 head_only: request.method == Method::Head,
                 keep_alive: request.keeps_alive() && !self.draining,
+                backlog: self.backlog,
+                trace: trace_of(request),
             },
             reading,
             earlier: None,
@@ -223,6 +225,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         *own = hex(mix(self.id_seed ^ self.id_count));
         own
     }
+}
+
+/// The trace that a request says it belongs to.
+#[inline]
+fn trace_of(request: &Request<'_>) -> Trace {
+    let parent = request.fields.first(Name::Traceparent);
+    parent.map_or_else(Trace::default, Trace::of)
 }
 
 /// Whether body bytes (or the framing of none) follow the head.

@@ -129,8 +129,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     pub(crate) fn close_index_turn(&mut self) {
         if self.index_spent.0 > 0 {
             self.cells.index_turn(self.index_spent);
-            self.index_spent = Span(0);
         }
+        self.index_turn = std::mem::take(&mut self.index_spent);
+    }
+
+    /// What the last turn spent on the index.
+    #[must_use]
+    pub fn index_turn(&self) -> Span {
+        self.index_turn
     }
 
     fn timed<T>(&mut self, io: &D, call: impl FnOnce(&S) -> T) -> T {

@@ -18,6 +18,7 @@ mod fetch;
 mod follow;
 mod index_turn;
 mod lookup;
+mod notes;
 mod origin;
 mod origin_answer;
 mod origin_body;
@@ -40,6 +41,8 @@ use base::{Completion, Driver, Fault, Moment, ShardId, SocketId, Span, Stamp};
 use cache::{Flight, FlightId, Flights, Front, KeyHasher, NodeStore, Resident};
 use http::FieldTable;
 use telemetry::ShardCells;
+
+use crate::notes::Notes;
 
 pub use settings::{Limits, Route, Settings, Upstream};
 
@@ -154,12 +157,17 @@ pub struct Proxy<D: Driver, S> {
     id_count: u64,
     /// What this turn's calls of the index took.
     index_spent: Span,
+    /// What the turn before did.
+    index_turn: Span,
     /// Clients whose next request waits for the index's next turn.
     put_off: Vec<SocketId>,
     landings: VecDeque<Landing<D::Memory>>,
     reaped: Stamp,
     /// When the last answer made at once was encoded.
     encoded: Stamp,
+    /// Completions of this turn.
+    backlog: u32,
+    notes: Notes,
     draining: bool,
 }
 
@@ -186,6 +194,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 .map(|upstream| Pool::new(upstream.endpoints.len()))
                 .collect(),
             front: Front::new(parts.settings.front_objects),
+            notes: Notes::new(&parts.settings),
             settings: parts.settings,
             cells: parts.cells,
             memory: parts.memory,
@@ -213,17 +222,21 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             id_seed: parts.seed,
             id_count: 0,
             index_spent: Span(0),
+            index_turn: Span(0),
             put_off: Vec::new(),
             landings: VecDeque::new(),
             reaped: Stamp(0),
             encoded: Stamp(0),
+            backlog: 0,
             draining: false,
         }
     }
 
-    /// Begins a turn: call once before its completions are handed in, with the stamp at which they were reaped.
-    pub fn begin_turn(&mut self, io: &mut D, reaped: Stamp) {
+    /// Begins a turn: call once before its completions are handed in, with the stamp at which they were reaped and how many
+    /// there are.
+    pub fn begin_turn(&mut self, io: &mut D, reaped: Stamp, completions: usize) {
         self.reaped = reaped;
+        self.backlog = u32::try_from(completions).unwrap_or(u32::MAX);
         self.resume_put_off(io);
     }
 

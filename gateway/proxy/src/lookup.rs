@@ -271,6 +271,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         let mut exchange = self.exchange_of(question, forward.facts, cache);
         exchange.why = forward.why;
+        exchange.about.key = forward.key.as_ref().map_or(0, |key| key.hash().short());
+        exchange.about.upstream = Some(forward.way.upstream.0);
         let waits = match joined {
             Some(Joined::Follow(_)) => Stage::CollapseWait,
             _ => Stage::UpstreamConnect,

@@ -15,7 +15,7 @@ use telemetry::{CacheLabel, Stage};
 
 use crate::Proxy;
 use crate::answer::{self, HEAD_ROOM, REQUEST_ID_MAX, Reserved, Sink as _, Told};
-use crate::client::{Answer, Framing, Serving};
+use crate::client::{About, Answer, Framing, Serving};
 use crate::decide::Question;
 use crate::read::Flow;
 
@@ -113,6 +113,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             write(&mut |bytes| out.put(bytes));
             let used = out.used();
             scratch.advance(used);
+            work.output.wrote(used);
         } else {
             let mut out = Vec::with_capacity(need);
             write(&mut |bytes| out.extend_from_slice(bytes));
@@ -120,7 +121,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         self.encoded = io.stamp();
         timing.enter(Stage::Send, self.encoded);
-        work.record(question.asked, 304, served.label(), &timing);
+        let about = About {
+            key: object.key.hash().short(),
+            ..About::default()
+        };
+        work.record(question.asked, 304, served.label(), &timing, about);
         self.answered(question.socket, question.asked)
     }
 
@@ -162,6 +167,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         } else {
             Stage::Send
         };
+        let resident_key = object.key.hash().short();
         let serving = Serving {
             offset: written.first.start,
             end: written.first.end,
@@ -171,6 +177,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             flight,
             spill: None,
         };
+        exchange.about.key = resident_key;
         exchange.timing.enter(next, io.stamp());
         exchange.status = written.status;
         exchange.asked.keep_alive &= written.framing != Framing::Close;

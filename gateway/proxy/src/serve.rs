@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use base::{Driver, Moment, Part, Scratch as _, SocketId, Span, Stamp, limits};
+use base::{Driver, Moment, Part, Scratch as _, SocketId, Stamp, limits};
 use cache::policy::RequestFacts;
 use cache::{BodyState, NodeStore, Resident};
 use http::BodyLength;
@@ -12,9 +12,12 @@ use telemetry::{CacheLabel, RequestRecord, RouteLabel, Stage};
 use crate::Proxy;
 use crate::answer::{self, HIT_ROOM, Own, Reserved, Sink as _, Told, error_body};
 use crate::body;
-use crate::client::{Answer, Asked, Exchange, Framing, Output, Patience, Record, Serving, Work};
+use crate::client::{
+    About, Answer, Asked, Exchange, Framing, Output, Patience, Record, Serving, Work,
+};
 use crate::decide::Question;
 use crate::fetch;
+use crate::notes::{Notes, Over};
 use crate::present::Served;
 use crate::read::Flow;
 use crate::table::Ticket;
@@ -77,6 +80,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             out.put(body.unwrap_or_default());
             let used = out.used();
             scratch.advance(used);
+            work.output.wrote(used);
         } else {
             let mut head = Vec::with_capacity(need);
             answer::hit_head(&mut head, prefix, life, &asked, id);
@@ -84,15 +88,20 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             work.output.push(Part::Heap(head.into_boxed_slice()));
         }
         let status = object.head.status;
+        let about = About {
+            key: object.key.hash().short(),
+            ..About::default()
+        };
         self.encoded = io.stamp();
         timing.enter(Stage::Send, self.encoded);
         if body.is_some() {
-            work.record(asked, status, served.label(), &timing);
+            work.record(asked, status, served.label(), &timing, about);
             return self.answered(socket, asked);
         }
         let label = served.label();
         let mut exchange = Exchange::new(asked, timing, label, &[], BodyLength::Empty, *facts);
         exchange.status = status;
+        exchange.about = about;
         exchange.answer = Answer::Serving(Serving {
             resident: Rc::clone(resident),
             offset: 0,
@@ -133,6 +142,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             answer::own(&mut out, own, &date, &asked, id);
             let used = out.used();
             scratch.advance(used);
+            work.output.wrote(used);
         } else {
             let mut whole = Vec::with_capacity(need);
             answer::own(&mut whole, own, &date, &asked, id);
@@ -140,7 +150,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         self.encoded = io.stamp();
         timing.enter(Stage::Send, self.encoded);
-        work.record(asked, own.status, CacheLabel::None, &timing);
+        let about = About::default();
+        work.record(asked, own.status, CacheLabel::None, &timing, about);
         self.answered(socket, asked)
     }
 
@@ -186,11 +197,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let mut whole = Vec::with_capacity(answer::own_room(&own));
         answer::own(&mut whole, &own, &date, &asked, id);
         timing.enter(Stage::Send, io.stamp());
-        let cache = exchange
+        let (cache, mut about) = exchange
             .as_ref()
-            .map_or(CacheLabel::None, |exchange| exchange.cache);
+            .map_or((CacheLabel::None, About::default()), |exchange| {
+                (exchange.cache, exchange.about)
+            });
+        about.body_bytes = work.body_received;
         work.output.push(Part::Heap(whole.into_boxed_slice()));
-        work.record(asked, status, cache, &timing);
+        work.record(asked, status, cache, &timing, about);
         self.answered(socket, asked);
         if unread {
             self.answered_unread(socket);
@@ -329,7 +343,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         exchange.timing.enter(Stage::Send, at);
         let timing = &exchange.timing;
-        work.record(exchange.asked, exchange.status, exchange.cache, timing);
+        let (asked, status, cache) = (exchange.asked, exchange.status, exchange.cache);
+        let mut about = exchange.about;
+        about.body_bytes = work.body_received;
+        work.record(asked, status, cache, timing, about);
         self.answered(socket, exchange.asked);
         if exchange.body.is_some() {
             // It would be taken for the next request.
@@ -371,7 +388,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             .records
             .drain(..work.records_sending.min(work.records.len()))
         {
-            count(&self.cells, &record, end);
+            let over = Over {
+                record: &record,
+                socket,
+                end,
+                whole: true,
+            };
+            count(&self.cells, &mut self.notes, &over);
         }
         work.records_sending = 0;
         if let Some(exchange) = &work.exchange {
@@ -392,8 +415,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// Counts a request whose answer did not get out whole.
-    pub(crate) fn count_unsent(&self, record: &Record) {
-        count(&self.cells, record, self.reaped);
+    pub(crate) fn count_unsent(&mut self, socket: SocketId, record: &Record) {
+        let over = Over {
+            record,
+            socket,
+            end: self.reaped,
+            whole: false,
+        };
+        count(&self.cells, &mut self.notes, &over);
     }
 }
 
@@ -446,11 +475,9 @@ fn after_published<D: Driver>(
     }
 }
 
-fn count(cells: &telemetry::ShardCells, record: &Record, end: Stamp) {
-    let duration = end - record.asked.start;
-    let all_ns = duration.0 * u64::from(record.count);
-    let mut spent = record.spent;
-    spent.add(Stage::Send, Span(all_ns.saturating_sub(record.before_ns)));
+fn count(cells: &telemetry::ShardCells, notes: &mut Notes, over: &Over<'_>) {
+    let record = over.record;
+    let duration = over.end - record.asked.start;
     let request = RequestRecord {
         method: record.asked.method,
         status: record.status,
@@ -458,5 +485,6 @@ fn count(cells: &telemetry::ShardCells, record: &Record, end: Stamp) {
         cache: record.cache,
         duration,
     };
-    cells.requests_alike(&request, record.count, &spent);
+    cells.requests_alike(&request, record.count, &record.spent_until(over.end));
+    notes.see(cells, over, duration);
 }

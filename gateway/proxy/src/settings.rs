@@ -25,6 +25,10 @@ pub struct Settings {
     pub front_objects: usize,
     /// Bytes of the largest body stored.
     pub object_bytes_max: u64,
+    /// From which duration a request answered without an origin is written down as slow. `None`: none is.
+    pub slow_threshold: Option<Span>,
+    /// Of how many requests one is written down, slow or not. `None`: none is.
+    pub sample_one_in: Option<u32>,
 }
 
 /// Bounds towards clients.
@@ -65,6 +69,8 @@ pub struct Route {
     pub cache: bool,
     /// How the cache treats them.
     pub rules: Rules,
+    /// From which duration a request that an origin had a part in is written down as slow. `None`: none is.
+    pub slow_threshold: Option<Span>,
 }
 
 /// An upstream as configured.
@@ -149,7 +155,19 @@ impl Settings {
             default_host: Vec::new(),
             front_objects: 65_536,
             object_bytes_max: limits::OBJECT_BYTES_DEFAULT,
+            slow_threshold: Some(Span::from_millis(1)),
+            sample_one_in: None,
         }
+    }
+
+    /// The routes' slow thresholds, by [`RouteId`].
+    pub(crate) fn slow_thresholds(&self) -> impl Iterator<Item = Option<Span>> {
+        let ids = 0..self.routes.len();
+        ids.map(|id| {
+            let mut routes = self.routes.iter();
+            let route = routes.find(|route| usize::from(route.id.0) == id);
+            route.and_then(|route| route.slow_threshold)
+        })
     }
 
     /// The route of a request; `host` in lower case.
@@ -191,6 +209,7 @@ mod tests {
             upstream: UpstreamId(0),
             cache: true,
             rules: Rules::default(),
+            slow_threshold: None,
         }
     }
 

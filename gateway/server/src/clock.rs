@@ -8,9 +8,18 @@ pub(crate) fn moment() -> Moment {
     Moment(Clock::system().stamp().0)
 }
 
+/// Now, in nanoseconds since the epoch.
+pub(crate) fn epoch_ns() -> u64 {
+    u64::try_from(since_epoch().as_nanos()).unwrap_or(u64::MAX)
+}
+
 /// Now, on the wall.
-#[allow(clippy::disallowed_methods)] // the control plane's one reading of the wall clock
 pub(crate) fn wall() -> Wall {
-    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    Wall(since_epoch.map_or(0, |since| since.as_secs()))
+    Wall(since_epoch().as_secs())
+}
+
+#[allow(clippy::disallowed_methods)] // the control plane's one reading of the wall clock
+fn since_epoch() -> std::time::Duration {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.unwrap_or_default()
 }

@@ -10,10 +10,10 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::{io, mem};
 
-use base::{Completion, Driver, ListenerId, Moment, ShardId, UpstreamId};
+use base::{Completion, Driver, ListenerId, Moment, ShardId, Span, Stamp, UpstreamId};
 use cache::NodeStore;
 use proxy::{Mail, Parts, Proxy};
-use telemetry::ShardCells;
+use telemetry::{LongTurn, ShardCells};
 
 pub use mailbox::Mailboxes;
 
@@ -30,6 +30,10 @@ pub struct Shard<D: Driver, S: NodeStore<D::Memory>> {
     cells: Arc<ShardCells>,
     mail: Vec<Mail>,
     phase: Phase,
+    /// When this turn began, and how long the shard had slept by then.
+    began: (Stamp, Span),
+    /// What this turn handled so far.
+    ran: LongTurn,
 }
 
 /// How far the shard's life is.
@@ -53,6 +57,8 @@ pub enum Ended {
 
 /// Turns between two looks at the driver's own counters.
 const COUNTERS_EVERY: u64 = 64;
+/// A turn that takes longer is an event of its own: whoever came meanwhile waited for it.
+const LONG_TURN: Span = Span::from_millis(1);
 
 impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
     /// A shard on a driver that holds `listeners` listening sockets. Registers its doorbell with the mailboxes.
@@ -70,6 +76,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
             mailboxes,
             mail: Vec::new(),
             phase: Phase::Serving,
+            began: (Stamp(0), Span(0)),
+            ran: LongTurn::default(),
         }
     }
 
@@ -101,14 +109,16 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
         let until = self.proxy.next_deadline();
         self.driver.turn(self.until(until), &mut self.completions)?;
         let begun = self.driver.stamp();
-        self.proxy.begin_turn(&mut self.driver, begun);
-        let mut accepted = false;
+        self.watch(begun);
         let found = self.completions.len();
+        self.proxy.begin_turn(&mut self.driver, begun, found);
+        let mut accepted = false;
         self.cells
             .ready
             .set(i64::try_from(found).unwrap_or(i64::MAX));
         for completion in self.completions.drain(..) {
             accepted |= matches!(completion, Completion::Accepted { .. });
+            self.ran.see(&completion);
             self.proxy.complete(&mut self.driver, completion);
         }
         self.read_mail();
@@ -116,6 +126,24 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
         self.come_to_rest(accepted);
         self.count(found);
         Ok(())
+    }
+
+    /// The turn before is over: one that took long is written down, with what ran. What it asked of the kernel is its, too.
+    #[inline]
+    fn watch(&mut self, now: Stamp) {
+        let idle = self.driver.idle();
+        let began = mem::replace(&mut self.began, (now, idle));
+        let ran = mem::take(&mut self.ran);
+        let slept = idle.0 - began.1.0;
+        let busy = Span((now - began.0).0.saturating_sub(slept));
+        if busy > LONG_TURN && began.0 != Stamp(0) {
+            self.cells.recorder.note_turn(&LongTurn {
+                end: now,
+                busy,
+                index: self.proxy.index_turn(),
+                ..ran
+            });
+        }
     }
 
     /// While connections still come out of the kernel's queue a drain does not sleep.
@@ -136,6 +164,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
             .mailbox
             .set(i64::try_from(mail.len()).unwrap_or(i64::MAX));
         for letter in mail.drain(..) {
+            self.ran.mail += 1;
             self.proxy.mail(letter);
         }
         self.mail = mail;

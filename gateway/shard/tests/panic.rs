@@ -182,6 +182,7 @@ fn parts(slab: &Slab, mailboxes: &Arc<Mailboxes>, origin: SocketAddr) -> Shared 
         upstream: UpstreamId(0),
         cache: true,
         rules: cache::policy::Rules::default(),
+        slow_threshold: None,
     };
     Shared {
         id: ShardId(0),

@@ -7,6 +7,7 @@ use base::{RouteId, ShardId, Span, UpstreamId};
 use crate::Histogram;
 use crate::buckets::BucketCells;
 use crate::duration::{Durations, Row};
+use crate::recorder::Recorder;
 use crate::series::{Key, RequestSeries};
 use crate::stages::{Spent, Stages};
 use crate::words::{self, Words};
@@ -263,6 +264,8 @@ pub struct ShardCells {
     pub ready: Gauge,
     /// Messages found in the mailbox at the last look (`queue_depth{queue="mailbox"}`); not exported until set.
     pub mailbox: Gauge,
+    /// Requests that took long, failed or were drawn; turns that took long.
+    pub recorder: Recorder,
     pools: Box<[PoolCells]>,
     locks: Locks,
     pub(crate) index_turns: Row,
@@ -355,6 +358,7 @@ impl ShardCells {
             client_timeouts: Counter::default(),
             ready: Gauge::unset(),
             mailbox: Gauge::unset(),
+            recorder: Recorder::new(),
             pools: Box::default(),
             locks: Locks::default(),
             index_turns: Row::new(),

@@ -326,7 +326,7 @@ fn seconds(span: Span) -> f64 {
 }
 
 /// A wall time in UTC, as RFC 3339 writes it.
-fn rfc3339(Wall(seconds): Wall) -> String {
+pub(crate) fn rfc3339(Wall(seconds): Wall) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);
     let (hour, minute) = (second / 3_600, second / 60 % 60);

@@ -33,6 +33,20 @@ impl Spent {
         self.entered |= 1 << stage as u32;
     }
 
+    /// Nanoseconds in a stage.
+    pub(crate) fn of(&self, stage: Stage) -> u64 {
+        self.ns.get(stage as usize).copied().unwrap_or(0)
+    }
+
+    /// What each of `count` requests spent on average.
+    #[must_use]
+    pub fn mean(mut self, count: u32) -> Self {
+        for ns in &mut self.ns {
+            *ns /= u64::from(count.max(1));
+        }
+        self
+    }
+
     /// Adds another request's.
     #[inline]
     pub fn merge(&mut self, other: &Self) {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use base::{
     Closing, Completion, Doorbell, Driver, DriverCounters, Full, ListenerId, Moment, Now, Part,
-    Room, SocketId, Stamp,
+    Room, SocketId, Span, Stamp,
 };
 
 use self::accept::Listener;
@@ -265,6 +265,11 @@ impl Driver for Epoll {
 
     fn doorbell(&self) -> Arc<dyn Doorbell> {
         Arc::clone(&self.bell) as Arc<dyn Doorbell>
+    }
+
+    #[inline]
+    fn idle(&self) -> Span {
+        Span(self.pace.idle_ns() + self.pace.spun_ns())
     }
 
     fn counters(&self) -> DriverCounters {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use base::limits::TURN_COMPLETIONS_MAX;
 use base::{
     Closing, Completion, Doorbell, Driver, DriverCounters, Full, ListenerId, Moment, Now, Part,
-    Room, SocketId, Stamp,
+    Room, SocketId, Span, Stamp,
 };
 use io_uring::squeue::Flags;
 use io_uring::types::{CancelBuilder, Fd};
@@ -361,6 +361,11 @@ impl Driver for Uring {
 
     fn doorbell(&self) -> Arc<dyn Doorbell> {
         Arc::clone(&self.bell) as Arc<dyn Doorbell>
+    }
+
+    #[inline]
+    fn idle(&self) -> Span {
+        Span(self.pace.idle_ns() + self.pace.spun_ns())
     }
 
     fn counters(&self) -> DriverCounters {

@@ -271,6 +271,10 @@ impl Driver for Paper {
         Arc::new(NoBell)
     }
 
+    fn idle(&self) -> Span {
+        Span(0)
+    }
+
     fn counters(&self) -> DriverCounters {
         DriverCounters::default()
     }
@@ -328,6 +332,7 @@ impl Node {
             upstream: UpstreamId(0),
             cache: true,
             rules,
+            slow_threshold: None,
         };
         let upstream = Upstream::new("origin", vec![SocketAddr::from(([127, 0, 0, 1], 1))]);
         let mut settings = Settings::new(vec![route], vec![upstream]);
@@ -405,7 +410,7 @@ impl World {
             let moved = self.notices.take(self.shard);
             let done = batch.is_empty() && moved.is_empty();
             let reaped = self.io.stamp();
-            self.proxy.begin_turn(&mut self.io, reaped);
+            self.proxy.begin_turn(&mut self.io, reaped, 1);
             for completion in batch.drain(..) {
                 self.proxy.complete(&mut self.io, completion);
             }

@@ -330,17 +330,18 @@ const TELEMETRY: &[Key] = &[
         "plain",
         "One line an event on standard error, as text or as a JSON object.",
     )),
-    reserved(key(
+    fixed(key(
         "slow_threshold",
         Kind::Or("off", &Kind::Span(1_000, DAY)),
-        "off",
-        "From which duration a request is kept in the slow list.",
+        "1ms",
+        "From which duration a request that no origin had a part in is kept for /admin/slow, with its stages. The others: \
+         `slow_threshold` of their route.",
     )),
-    reserved(key(
+    fixed(key(
         "sample_one_in",
         Kind::Or("off", &Kind::Count(1, 1_000_000_000)),
-        "off",
-        "Of how many requests one is traced.",
+        "10000",
+        "Of how many requests one is kept for /admin/slow whatever its duration, to compare the slow ones with.",
     )),
     reserved(key(
         "access_log",
@@ -515,6 +516,13 @@ const ROUTE: &[Key] = &[
         "store",
         "An answer with Set-Cookie and an explicit lifetime is stored as it is (everybody gets that cookie), stored \
          without the field (which only the client gets whose request was answered), or not stored. Without an explicit lifetime it is never stored with the field.",
+    ),
+    key(
+        "slow_threshold",
+        Kind::Or("off", &Kind::Span(1_000, DAY)),
+        "100ms",
+        "From which duration a request that the origin had a part in is kept for /admin/slow. The others: \
+         `[telemetry] slow_threshold`.",
     ),
     key(
         "range_misses",

@@ -22,4 +22,4 @@ pub(crate) use settings::{Backend, Drain, LogFormat, RangeMisses, Route, SetCook
 pub(crate) use sheet::{Inputs, Sheet};
 #[cfg(test)]
 pub(crate) use tests::assert_fresh;
-pub(crate) use units::{size, span};
+pub(crate) use units::{parse_span, size, span};

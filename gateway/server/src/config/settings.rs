@@ -94,10 +94,8 @@ pub(crate) struct Drain {
 pub(crate) struct Telemetry {
     pub(crate) log_level: String,
     pub(crate) log_format: LogFormat,
-    #[serde(rename = "slow_threshold")]
-    _slow_threshold: WordOr<u64>,
-    #[serde(rename = "sample_one_in")]
-    _sample_one_in: WordOr<u64>,
+    pub(crate) slow_threshold: WordOr<u64>,
+    pub(crate) sample_one_in: WordOr<u64>,
     #[serde(rename = "access_log")]
     _access_log: String,
 }
@@ -170,6 +168,7 @@ pub(crate) struct Route {
     pub(crate) stale_grace: Span,
     pub(crate) set_cookie: SetCookie,
     pub(crate) range_misses: RangeMisses,
+    pub(crate) slow_threshold: WordOr<u64>,
 }
 
 /// What is fetched for a range of what is not stored.

@@ -10,6 +10,7 @@ mod probes;
 mod scrape;
 mod server;
 mod signals;
+mod slow;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

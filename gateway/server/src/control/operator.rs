@@ -7,6 +7,7 @@
 //! | `GET /readyz` | whether listeners are bound, shards turn, and no drain has begun |
 //! | `GET /startupz` | whether every shard has begun to turn |
 //! | `GET /admin/stats` | the summary, JSON |
+//! | `GET /admin/slow` | requests that took long, failed or were drawn, and turns of the loop that took long ([`super::slow`]) |
 //! | `POST /admin/drain` | begins a drain, as TERM does |
 //! | other `/admin/` paths of the contract | 501 until a later version |
 //!
@@ -22,6 +23,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 
 use super::probes::{Check, answer};
+use super::slow::Query;
 use super::{Control, Order};
 use crate::plan::Token;
 
@@ -29,12 +31,11 @@ use crate::plan::Token;
 const CHECKS: &str = "application/health+json";
 
 /// Paths that later versions will serve.
-const RESERVED: [&str; 7] = [
+const RESERVED: [&str; 6] = [
     "/admin/cache/warm",
     "/admin/cache/purge",
     "/admin/cache/stats",
     "/admin/cache/gc",
-    "/admin/slow",
     "/admin/events",
     "/admin/reload",
 ];
@@ -52,6 +53,7 @@ pub(crate) enum Access {
 pub(crate) fn router(control: Arc<Control>, access: Access) -> Router {
     let mut admin = Router::new()
         .route("/admin/stats", get(stats))
+        .route("/admin/slow", get(slow))
         .route("/admin/drain", post(drain));
     for path in RESERVED {
         admin = admin.route(path, any(reserved));
@@ -104,6 +106,20 @@ async fn stats(State(control): State<Arc<Control>>) -> Response {
     json(StatusCode::OK, control.summary())
 }
 
+async fn slow(
+    State(control): State<Arc<Control>>,
+    RawQuery(query): RawQuery,
+    fields: HeaderMap,
+) -> Response {
+    match Query::read(query.as_deref().unwrap_or_default(), &fields) {
+        Ok(query) => {
+            let (media_type, body) = control.slow(&query);
+            ([(header::CONTENT_TYPE, media_type)], body).into_response()
+        }
+        Err(why) => fault(StatusCode::BAD_REQUEST, &why),
+    }
+}
+
 async fn drain(State(control): State<Arc<Control>>) -> Response {
     control.order(Order::Drain);
     json(StatusCode::ACCEPTED, "{\"draining\":true}".to_owned())
@@ -120,7 +136,7 @@ async fn reserved(request: Request) -> Response {
 async fn unknown() -> Response {
     fault(
         StatusCode::NOT_FOUND,
-        "there is /health, /livez, /readyz, /startupz, /admin/stats and /admin/drain",
+        "there is /health, /livez, /readyz, /startupz, /admin/stats, /admin/slow and /admin/drain",
     )
 }
 

@@ -173,6 +173,9 @@ fn data_plane(settings: &Settings, resources: &resources::Resources) -> proxy::S
         .into_bytes();
     data.front_objects = resources.front_objects;
     data.object_bytes_max = settings.cache.max_object;
+    data.slow_threshold = settings.telemetry.slow_threshold.value().map(base::Span);
+    let one_in = settings.telemetry.sample_one_in.value();
+    data.sample_one_in = one_in.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
     data
 }
 
@@ -190,6 +193,7 @@ fn routes(settings: &Settings) -> Vec<proxy::Route> {
                 upstream: base::UpstreamId(upstream),
                 cache: route.cache,
                 rules: rules(route),
+                slow_threshold: route.slow_threshold.value().map(base::Span),
             })
         })
         .collect()

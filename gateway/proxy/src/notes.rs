@@ -1,0 +1,107 @@
+//! Which requests the flight recorder gets: every one that took long, every error, and one in so many of the rest.
+
+use base::{RouteId, SocketId, Span, Stamp};
+use telemetry::{CacheLabel, Cause, Noted, RouteLabel, ShardCells};
+
+use crate::client::Record;
+use crate::settings::Settings;
+
+/// Statuses of tunnels: their requests last as long as somebody talks.
+const SWITCHED: u16 = 101;
+
+pub(crate) struct Notes {
+    /// From which duration answers without an origin are slow.
+    hit_ns: u64,
+    /// From which those are that an origin had a part in, by route.
+    routes_ns: Box<[u64]>,
+    /// The least of all.
+    least_ns: u64,
+    one_in: u64,
+    /// Requests until the next that is drawn.
+    until_drawn: u64,
+}
+
+/// A request whose time is over.
+pub(crate) struct Over<'a> {
+    pub(crate) record: &'a Record,
+    pub(crate) socket: SocketId,
+    pub(crate) end: Stamp,
+    /// Its answer got out whole.
+    pub(crate) whole: bool,
+}
+
+impl Notes {
+    pub(crate) fn new(settings: &Settings) -> Self {
+        let ns = |span: Option<Span>| span.map_or(u64::MAX, |span| span.0);
+        let hit_ns = ns(settings.slow_threshold);
+        let routes_ns: Box<[u64]> = settings.slow_thresholds().map(ns).collect();
+        let one_in = settings.sample_one_in.map_or(u64::MAX, u64::from);
+        Self {
+            least_ns: routes_ns.iter().fold(hit_ns, |least, ns| least.min(*ns)),
+            hit_ns,
+            routes_ns,
+            one_in,
+            until_drawn: one_in,
+        }
+    }
+
+    /// Writes a request down if it is worth it.
+    #[inline]
+    pub(crate) fn see(&mut self, cells: &ShardCells, over: &Over<'_>, duration: Span) {
+        let count = u64::from(over.record.count);
+        let is_plain = duration.0 < self.least_ns && over.record.status < 499 && over.whole;
+        if is_plain && count < self.until_drawn {
+            self.until_drawn -= count;
+            return;
+        }
+        self.look(cells, over, duration);
+    }
+
+    #[cold]
+    fn look(&mut self, cells: &ShardCells, over: &Over<'_>, duration: Span) {
+        let record = over.record;
+        let count = u64::from(record.count);
+        let is_drawn = count >= self.until_drawn;
+        self.until_drawn = match is_drawn {
+            true => self.one_in,
+            false => self.until_drawn - count,
+        };
+        let cause = if record.status >= 499 || !over.whole {
+            Cause::Error
+        } else if duration.0 >= self.threshold(record) && record.status != SWITCHED {
+            Cause::Slow
+        } else if is_drawn {
+            Cause::Drawn
+        } else {
+            return;
+        };
+        let (asked, about) = (&record.asked, &record.about);
+        cells.recorder.note(&Noted {
+            cause,
+            end: over.end,
+            duration,
+            spent: record.spent_until(over.end).mean(record.count),
+            count: record.count,
+            method: asked.method,
+            status: record.status,
+            route: asked.route,
+            cache: record.cache,
+            key: about.key,
+            connection: u64::from(over.socket.generation) << 32 | u64::from(over.socket.index),
+            sent_bytes: about.sent_bytes,
+            body_bytes: about.body_bytes,
+            backlog: asked.backlog,
+            upstream: about.upstream,
+            trace: asked.trace,
+        });
+    }
+
+    fn threshold(&self, record: &Record) -> u64 {
+        let of_route = |RouteId(id)| self.routes_ns.get(usize::from(id)).copied();
+        match (record.cache, record.asked.route) {
+            (CacheLabel::Hit | CacheLabel::Stale | CacheLabel::None, _) => self.hit_ns,
+            (_, RouteLabel::Route(id)) => of_route(id).unwrap_or(u64::MAX),
+            _ => self.hit_ns,
+        }
+    }
+}

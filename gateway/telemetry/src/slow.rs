@@ -1,0 +1,310 @@
+//! What the flight recorders hold, as an operator asks for it: the longest first, with where their time went.
+
+use std::cmp::Reverse;
+use std::fmt::Write;
+
+use base::{ShardId, Span, Stamp, Wall};
+
+use crate::health::rfc3339;
+use crate::json::Object;
+use crate::recorder::{Cause, LongTurn, Noted};
+use crate::{Reader, Stage};
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Requests of at least this duration.
+    pub threshold: Span,
+    /// That ended within this time before now.
+    pub last: Span,
+    /// So many of them, the longest.
+    pub top: usize,
+    /// Now, on the clock of the shards' drivers.
+    pub now: Stamp,
+    /// The same moment in nanoseconds since the epoch.
+    pub epoch_ns: u64,
+}
+
+/// What was found.
+#[derive(Debug)]
+pub struct Slow<'a> {
+    reader: &'a Reader,
+    wanted: Wanted,
+    matched: u64,
+    /// Time in each stage, of all that matched.
+    stages_ns: [u64; Stage::COUNT],
+    requests: Vec<Found>,
+    turns: Vec<(ShardId, LongTurn)>,
+}
+
+#[derive(Debug)]
+struct Found {
+    shard: ShardId,
+    noted: Noted,
+    /// Time of long turns that fell into its own.
+    stalled: Span,
+}
+
+impl Reader {
+    /// Looks through the recorders of all shards.
+    #[must_use]
+    pub fn slow(&self, wanted: Wanted) -> Slow<'_> {
+        let since = Stamp(wanted.now.0.saturating_sub(wanted.last.0));
+        let mut slow = Slow {
+            reader: self,
+            wanted,
+            matched: 0,
+            stages_ns: [0; Stage::COUNT],
+            requests: Vec::new(),
+            turns: Vec::new(),
+        };
+        for cells in &self.shards {
+            let turns: Vec<LongTurn> = cells.recorder.turns().collect();
+            for noted in cells.recorder.requests() {
+                if noted.end >= since && noted.duration >= wanted.threshold {
+                    slow.take(cells.shard, noted, &turns);
+                }
+            }
+            let recent = turns.into_iter().filter(|turn| turn.end >= since);
+            slow.turns.extend(recent.map(|turn| (cells.shard, turn)));
+        }
+        let requests = &mut slow.requests;
+        requests.sort_by_key(|found| Reverse((found.noted.duration, found.noted.end)));
+        requests.truncate(wanted.top);
+        slow.turns.sort_by_key(|(_, turn)| Reverse(turn.busy));
+        slow.turns.truncate(wanted.top);
+        slow
+    }
+}
+
+impl Slow<'_> {
+    fn take(&mut self, shard: ShardId, noted: Noted, turns: &[LongTurn]) {
+        let count = u64::from(noted.count);
+        self.matched += count;
+        for (all, stage) in self.stages_ns.iter_mut().zip(Stage::ALL) {
+            *all += noted.spent.of(stage) * count;
+        }
+        let began = noted.end.0.saturating_sub(noted.duration.0);
+        let overlap = |turn: &LongTurn| {
+            let turn_began = turn.end.0.saturating_sub(turn.busy.0);
+            let end = turn.end.0.min(noted.end.0);
+            end.saturating_sub(turn_began.max(began))
+        };
+        self.requests.push(Found {
+            shard,
+            noted,
+            stalled: Span(turns.iter().map(overlap).sum()),
+        });
+    }
+
+    /// The stage that most of the time went to, and its share.
+    fn worst(&self) -> Option<(Stage, f64)> {
+        let all: u64 = self.stages_ns.iter().sum();
+        let worst = Stage::ALL.into_iter().zip(self.stages_ns);
+        let (stage, ns) = worst.max_by_key(|(_, ns)| *ns)?;
+        (all > 0).then(|| (stage, ns as f64 / all as f64))
+    }
+
+    fn at(&self, stamp: Stamp) -> String {
+        let ago = self.wanted.now.0.saturating_sub(stamp.0);
+        let ns = self.wanted.epoch_ns.saturating_sub(ago);
+        let seconds = rfc3339(Wall(ns / 1_000_000_000));
+        let micros = ns / 1_000 % 1_000_000;
+        format!("{}.{micros:06}Z", seconds.trim_end_matches('Z'))
+    }
+
+    /// As a JSON object.
+    #[must_use]
+    pub fn json(&self) -> String {
+        let mut text = String::with_capacity(4 << 10);
+        let mut json = Object::open(&mut text);
+        json.string("now", &self.at(self.wanted.now));
+        json.span("threshold_seconds", Some(self.wanted.threshold));
+        json.span("last_seconds", Some(self.wanted.last));
+        json.count("matched", self.matched);
+        let mut stages = json.object("stages_seconds");
+        for (stage, ns) in Stage::ALL.into_iter().zip(self.stages_ns) {
+            stages.span(stage.as_str(), Some(Span(ns)));
+        }
+        stages.close();
+        let worst = self.worst().map_or("", |(stage, _)| stage.as_str());
+        json.string("worst_stage", worst);
+        json.objects("requests", &self.requests, |json, found| {
+            self.write(json, found)
+        });
+        json.objects("long_turns", &self.turns, |json, (shard, turn)| {
+            self.write_turn(json, *shard, turn);
+        });
+        json.close();
+        text.push('\n');
+        text
+    }
+
+    fn write(&self, json: &mut Object<'_>, found: &Found) {
+        let noted = &found.noted;
+        json.string("at", &self.at(noted.end));
+        json.string("cause", noted.cause.as_str());
+        json.span("duration_seconds", Some(noted.duration));
+        let mut stages = json.object("stages_seconds");
+        for (stage, span) in noted.spent.stages() {
+            stages.span(stage.as_str(), Some(span));
+        }
+        stages.close();
+        json.span("stalled_seconds", Some(found.stalled));
+        json.string("method", noted.method.as_str());
+        json.count("status", u64::from(noted.status));
+        json.string("route", self.reader.route(noted.route.index()));
+        json.string("cache", noted.cache.as_str());
+        json.count("count", u64::from(noted.count));
+        json.string("key", &key_text(noted));
+        json.count("shard", u64::from(found.shard.0));
+        json.string("connection", &connection_text(noted));
+        json.count("sent_bytes", noted.sent_bytes);
+        json.count("body_bytes", noted.body_bytes);
+        json.count("backlog", u64::from(noted.backlog));
+        json.string("upstream", self.upstream(noted).unwrap_or_default());
+        if noted.trace.is_some() {
+            json.string("trace_id", &format!("{:032x}", noted.trace.id));
+            json.string("parent_id", &format!("{:016x}", noted.trace.parent));
+        }
+    }
+
+    fn write_turn(&self, json: &mut Object<'_>, shard: ShardId, turn: &LongTurn) {
+        json.string("at", &self.at(turn.end));
+        json.count("shard", u64::from(shard.0));
+        json.span("busy_seconds", Some(turn.busy));
+        json.span("index_seconds", Some(turn.index));
+        for (name, count) in [
+            ("received", turn.received),
+            ("sent", turn.sent),
+            ("accepted", turn.accepted),
+            ("others", turn.others),
+            ("mail", turn.mail),
+        ] {
+            json.count(name, u64::from(count));
+        }
+    }
+
+    fn upstream(&self, noted: &Noted) -> Option<&str> {
+        let upstreams = &self.reader.labels.upstreams;
+        let name = upstreams.get(usize::from(noted.upstream?));
+        name.map(String::as_str)
+    }
+
+    /// As a table for the eye: what most of the time went to, then a line a request.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut text = String::with_capacity(4 << 10);
+        // Writing to a string cannot fail.
+        let _ = self.write_table(&mut text);
+        text
+    }
+
+    fn write_table(&self, text: &mut String) -> std::fmt::Result {
+        let seconds = |span: Span| span.0 as f64 / 1e9;
+        let millis = |span: Span| span.0 as f64 / 1e6;
+        write!(
+            text,
+            "{} requests of {:.3} ms and more in the last {:.0} s",
+            self.matched,
+            millis(self.wanted.threshold),
+            seconds(self.wanted.last)
+        )?;
+        match self.worst() {
+            Some((stage, share)) => writeln!(
+                text,
+                "; {:.0} % of their time in stage {}",
+                share * 100.0,
+                stage.as_str()
+            )?,
+            None => text.push('\n'),
+        }
+        writeln!(
+            text,
+            "{:27} {:>10} {:<24} {:>10} {:5} {:7} {:6} {:>6} {:12} {:12} {:16} {:>5} {:>11} trace",
+            "at",
+            "ms",
+            "worst stage (ms)",
+            "stalled ms",
+            "cause",
+            "method",
+            "status",
+            "count",
+            "cache",
+            "route",
+            "key",
+            "shard",
+            "sent bytes"
+        )?;
+        for found in &self.requests {
+            let noted = &found.noted;
+            let worst = noted.spent.stages().max_by_key(|(_, span)| *span);
+            let worst = worst.map_or_else(String::new, |(stage, span)| {
+                format!("{} ({:.3})", stage.as_str(), millis(span))
+            });
+            let trace = match noted.trace.is_some() {
+                true => format!("{:032x}", noted.trace.id),
+                false => "-".to_owned(),
+            };
+            writeln!(
+                text,
+                "{:27} {:>10.3} {:<24} {:>10.3} {:5} {:7} {:6} {:>6} {:12} {:12} {:16} {:>5} {:>11} {trace}",
+                self.at(noted.end),
+                millis(noted.duration),
+                worst,
+                millis(found.stalled),
+                noted.cause.as_str(),
+                noted.method.as_str(),
+                noted.status,
+                noted.count,
+                noted.cache.as_str(),
+                self.reader.route(noted.route.index()),
+                key_text(noted),
+                found.shard.0,
+                noted.sent_bytes,
+            )?;
+        }
+        if !self.turns.is_empty() {
+            writeln!(text, "\nturns of the loop over 1 ms")?;
+        }
+        for (shard, turn) in &self.turns {
+            writeln!(
+                text,
+                "{:27} {:>10.3} ms on shard {}: {:.3} ms asking the index, {} received, {} sent, {} accepted, {} others, {} mail",
+                self.at(turn.end),
+                millis(turn.busy),
+                shard.0,
+                millis(turn.index),
+                turn.received,
+                turn.sent,
+                turn.accepted,
+                turn.others,
+                turn.mail,
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn key_text(noted: &Noted) -> String {
+    match noted.key {
+        0 => "-".to_owned(),
+        key => format!("{key:016x}"),
+    }
+}
+
+fn connection_text(noted: &Noted) -> String {
+    format!("{}.{}", noted.connection as u32, noted.connection >> 32)
+}
+
+impl Cause {
+    /// In words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Slow => "slow",
+            Self::Error => "error",
+            Self::Drawn => "drawn",
+        }
+    }
+}
