@@ -1,15 +1,16 @@
 //! A client's connection: what is kept of it while it idles (little), and what it borrows while it works.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU16;
 use std::ops::{Deref, Range};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use base::{Driver, Memory, Moment, Part, Scratch as _, SocketId, Span, Stamp, limits};
+use base::{Driver, Memory, Moment, Part, Scratch as _, SocketId, Stamp, limits};
 use cache::policy::RequestFacts;
 use cache::{Flight, Resident};
 use http::{BodyDecoder, BodyLength, Version};
-use telemetry::{CacheLabel, MethodLabel, RouteLabel, Spent, Stage, Trace};
+use telemetry::{CacheLabel, MethodLabel, RouteLabel, Spent, Trace};
 
 use crate::decide::has_body;
 use crate::table::Ticket;
@@ -63,34 +64,51 @@ pub(crate) struct Work<D: Driver> {
     /// Answers whose last byte is in the message with the driver come first, so many of them.
     pub(crate) records_sending: usize,
     pub(crate) records: Vec<Record>,
+    /// What records refer to; emptied with them.
+    pub(crate) rares: Vec<Rare>,
     pub(crate) exchange: Option<Exchange<D>>,
     /// Bytes of request body received, and since when.
     pub(crate) body_received: u64,
     pub(crate) body_since: Moment,
 }
 
-/// An answer to be counted when the kernel has taken it.
+/// Answers to be counted when the kernel has taken them: alike ones in a row (pipelined hits) are one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {
     pub(crate) asked: Asked,
     pub(crate) status: u16,
     pub(crate) cache: CacheLabel,
-    /// Alike requests in a row (pipelined hits).
+    /// Where the rest is told; of answers made at once there is none.
+    rare: Option<NonZeroU16>,
     pub(crate) count: u32,
-    /// What they spent together before they were encoded, and from their starts to that.
+    /// Completions of the turn that took them up.
+    pub(crate) backlog: u32,
+    /// Hash of the last one's key; 0: there is none.
+    pub(crate) key: u64,
+    pub(crate) sent_bytes: u64,
+    /// Nanoseconds they spent together before they were sent.
+    pub(crate) before: Before,
+}
+
+/// Nanoseconds in the stages of an answer made at once: wait, parse, lookup, encode.
+pub(crate) type Before = [u64; 4];
+
+/// The rest of what is told of an answer that was not made at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rare {
+    /// Before it was sent.
     pub(crate) spent: Spent,
-    pub(crate) before_ns: u64,
     pub(crate) about: About,
+    pub(crate) body_bytes: u64,
 }
 
 /// What the flight recorder is told besides.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct About {
-    /// Hash of the key, of the last of alike requests; 0: there is none.
     pub(crate) key: u64,
+    pub(crate) backlog: u32,
     pub(crate) upstream: Option<u16>,
-    pub(crate) sent_bytes: u64,
-    pub(crate) body_bytes: u64,
+    pub(crate) trace: Trace,
 }
 
 /// What is known of a request when its head's bytes are gone.
@@ -104,9 +122,6 @@ pub(crate) struct Asked {
     pub(crate) head_only: bool,
     /// The client would go on after this answer.
     pub(crate) keep_alive: bool,
-    /// Completions of the turn that took it up.
-    pub(crate) backlog: u32,
-    pub(crate) trace: Trace,
 }
 
 /// A request that is not answered at once.
@@ -197,6 +212,7 @@ impl<D: Driver> Work<D> {
             sending: false,
             records_sending: 0,
             records: Vec::new(),
+            rares: Vec::new(),
             exchange: None,
             body_received: 0,
             body_since: Moment(0),
@@ -219,55 +235,88 @@ impl<D: Driver> Work<D> {
         self.sending = false;
         self.records_sending = 0;
         self.records.clear();
+        self.rares.clear();
         self.exchange = None;
         self.body_received = 0;
     }
 
-    /// Notes an answer whose last byte is in the output.
+    /// Notes an answer made at once, whose last byte is in the output.
     #[inline]
-    pub(crate) fn record(
+    pub(crate) fn record_at_once(
         &mut self,
         asked: Asked,
-        status: u16,
-        cache: CacheLabel,
-        timing: &Timing,
-        mut about: About,
+        (status, cache): (u16, CacheLabel),
+        before: Before,
+        key: u64,
+        backlog: u32,
     ) {
-        let (spent, since) = timing.so_far();
-        let before_ns = (since - asked.start).0;
-        about.sent_bytes = self.output.take_written();
+        if cfg!(feature = "mute") {
+            return;
+        }
+        let sent_bytes = self.output.take_written();
         if self.records.len() > self.records_sending
             && let Some(last) = self.records.last_mut()
             && last.asked == asked
             && last.status == status
             && last.cache == cache
+            && last.rare.is_none()
         {
             last.count += 1;
-            last.spent.merge(&spent);
-            last.before_ns += before_ns;
-            about.sent_bytes += last.about.sent_bytes;
-            last.about = about;
+            last.key = key;
+            last.sent_bytes += sent_bytes;
+            for (all, ns) in last.before.iter_mut().zip(before) {
+                *all += ns;
+            }
             return;
         }
         self.records.push(Record {
             asked,
             status,
             cache,
+            rare: None,
             count: 1,
-            spent,
-            before_ns,
+            backlog,
+            key,
+            sent_bytes,
+            before,
+        });
+    }
+
+    /// Notes another answer, whose last byte is in the output or never will be.
+    pub(crate) fn record(
+        &mut self,
+        asked: Asked,
+        (status, cache): (u16, CacheLabel),
+        timing: &Timing,
+        about: About,
+    ) {
+        self.rares.push(Rare {
+            spent: timing.so_far(),
             about,
+            body_bytes: self.body_received,
+        });
+        self.records.push(Record {
+            asked,
+            status,
+            cache,
+            // There are no more of them than a message has parts.
+            rare: u16::try_from(self.rares.len())
+                .ok()
+                .and_then(NonZeroU16::new),
+            count: 1,
+            backlog: about.backlog,
+            key: about.key,
+            sent_bytes: self.output.take_written(),
+            before: Before::default(),
         });
     }
 }
 
 impl Record {
-    /// What its requests spent in all, the last stage included.
-    pub(crate) fn spent_until(&self, end: Stamp) -> Spent {
-        let all_ns = (end - self.asked.start).0 * u64::from(self.count);
-        let mut spent = self.spent;
-        spent.add(Stage::Send, Span(all_ns.saturating_sub(self.before_ns)));
-        spent
+    /// The rest of what is told of it.
+    #[inline]
+    pub(crate) fn rare<'r>(&self, rares: &'r [Rare]) -> Option<&'r Rare> {
+        rares.get(usize::from(self.rare?.get()) - 1)
     }
 }
 
@@ -584,8 +633,6 @@ impl Asked {
             version: Version::Http11,
             head_only: false,
             keep_alive: false,
-            backlog: 0,
-            trace: Trace::default(),
         }
     }
 }

@@ -6,7 +6,7 @@ use telemetry::Stage;
 
 use crate::Proxy;
 use crate::WORKS_KEPT;
-use crate::client::{About, Answer, Client, Patience, Record, Work};
+use crate::client::{Answer, Client, Patience, Work};
 use crate::wheel::Wheel;
 
 /// How long a client's unread bytes are discarded after our last answer, so that no reset destroys it
@@ -126,26 +126,18 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         self.cells.clients.add(-1);
         self.refused -= usize::from(client.refused);
         if let Some(work) = client.work.as_mut() {
-            for record in work.records.drain(..) {
-                self.count_unsent(socket, &given_up(record));
+            for record in &mut work.records {
+                record.status = GIVEN_UP;
             }
-            if let Some(mut exchange) = work.exchange.take() {
-                exchange.timing.enter(Stage::Send, self.reaped);
-                let (spent, since) = exchange.timing.so_far();
-                let record = Record {
-                    asked: exchange.asked,
-                    status,
-                    cache: exchange.cache,
-                    count: 1,
-                    spent,
-                    before_ns: (since - exchange.asked.start).0,
-                    about: About {
-                        sent_bytes: work.output.take_written(),
-                        body_bytes: work.body_received,
-                        ..exchange.about
-                    },
-                };
-                self.count_unsent(socket, &record);
+            let exchange = work.exchange.take();
+            if let Some(exchange) = &exchange {
+                let mut timing = exchange.timing;
+                timing.enter(Stage::Send, self.reaped);
+                let (asked, about) = (exchange.asked, exchange.about);
+                work.record(asked, (status, exchange.cache), &timing, about);
+            }
+            self.count_unsent(socket, work);
+            if let Some(exchange) = exchange {
                 self.leave(io, socket, &exchange.answer);
             }
         }
@@ -238,11 +230,4 @@ fn is_idle<D: Driver>(client: &Client<D>) -> bool {
     client.work.as_ref().is_none_or(|work| {
         work.exchange.is_none() && !work.sending && work.output.is_empty() && work.input.is_empty()
     })
-}
-
-fn given_up(record: Record) -> Record {
-    Record {
-        status: GIVEN_UP,
-        ..record
-    }
 }

@@ -10,7 +10,7 @@ use telemetry::{MethodLabel, RouteLabel, Stage, Trace};
 
 use crate::Proxy;
 use crate::answer::{Own, REQUEST_ID_MAX, error_body};
-use crate::client::{Asked, Exchange};
+use crate::client::{About, Asked, Exchange};
 use crate::lookup::{Forward, Sharing, Way};
 use crate::read::Flow;
 use crate::request;
@@ -42,6 +42,16 @@ pub(crate) struct Question<'q> {
 
 impl Question<'_> {
     /// Its stages up to the lookup that it is in.
+    /// What the flight recorder is told of it.
+    pub(crate) fn about(&self, backlog: u32) -> About {
+        let parent = self.request.fields.first(Name::Traceparent);
+        About {
+            backlog,
+            trace: parent.map_or_else(Trace::default, Trace::of),
+            ..About::default()
+        }
+    }
+
     pub(crate) fn timing(&self) -> Timing {
         let reading = || Timing::looking_up(&self.reading);
         self.earlier.unwrap_or_else(reading)
@@ -69,8 +79,6 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 version: request.version,
                 head_only: request.method == Method::Head,
                 keep_alive: request.keeps_alive() && !self.draining,
-                backlog: self.backlog,
-                trace: trace_of(request),
             },
             reading,
             earlier: None,
@@ -225,13 +233,6 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         *own = hex(mix(self.id_seed ^ self.id_count));
         own
     }
-}
-
-/// The trace that a request says it belongs to.
-#[inline]
-fn trace_of(request: &Request<'_>) -> Trace {
-    let parent = request.fields.first(Name::Traceparent);
-    parent.map_or_else(Trace::default, Trace::of)
 }
 
 /// Whether body bytes (or the framing of none) follow the head.

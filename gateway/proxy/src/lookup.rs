@@ -312,6 +312,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let mut exchange = Exchange::new(asked, timing, cache, question.id, body, facts);
         exchange.head = question.head.into();
         exchange.tries = question.tries;
+        exchange.about = question.about(self.backlog);
         exchange
     }
 

@@ -1,9 +1,9 @@
 //! Which requests the flight recorder gets: every one that took long, every error, and one in so many of the rest.
 
 use base::{RouteId, SocketId, Span, Stamp};
-use telemetry::{CacheLabel, Cause, Noted, RouteLabel, ShardCells};
+use telemetry::{CacheLabel, Cause, Noted, RouteLabel, ShardCells, Spent, Stage};
 
-use crate::client::Record;
+use crate::client::{About, Rare, Record};
 use crate::settings::Settings;
 
 /// Statuses of tunnels: their requests last as long as somebody talks.
@@ -24,10 +24,31 @@ pub(crate) struct Notes {
 /// A request whose time is over.
 pub(crate) struct Over<'a> {
     pub(crate) record: &'a Record,
+    pub(crate) rare: Option<&'a Rare>,
     pub(crate) socket: SocketId,
     pub(crate) end: Stamp,
     /// Its answer got out whole.
     pub(crate) whole: bool,
+}
+
+impl Over<'_> {
+    /// What its requests spent in all.
+    pub(crate) fn spent(&self) -> Spent {
+        let record = self.record;
+        let mut spent = Spent::default();
+        match self.rare {
+            Some(rare) => spent = rare.spent,
+            None => {
+                let stages = [Stage::Wait, Stage::Parse, Stage::Lookup, Stage::Encode];
+                for (stage, ns) in stages.into_iter().zip(record.before) {
+                    spent.add(stage, Span(ns));
+                }
+            }
+        }
+        let all_ns = (self.end - record.asked.start).0 * u64::from(record.count);
+        spent.add(Stage::Send, Span(all_ns.saturating_sub(spent.total().0)));
+        spent
+    }
 }
 
 impl Notes {
@@ -75,24 +96,25 @@ impl Notes {
         } else {
             return;
         };
-        let (asked, about) = (&record.asked, &record.about);
+        let asked = &record.asked;
+        let about = over.rare.map_or_else(About::default, |rare| rare.about);
         cells.recorder.note(&Noted {
             cause,
             end: over.end,
             duration,
-            spent: record.spent_until(over.end).mean(record.count),
+            spent: over.spent().mean(record.count),
             count: record.count,
             method: asked.method,
             status: record.status,
             route: asked.route,
             cache: record.cache,
-            key: about.key,
+            key: record.key,
             connection: u64::from(over.socket.generation) << 32 | u64::from(over.socket.index),
-            sent_bytes: about.sent_bytes,
-            body_bytes: about.body_bytes,
-            backlog: asked.backlog,
+            sent_bytes: record.sent_bytes,
+            body_bytes: over.rare.map_or(0, |rare| rare.body_bytes),
+            backlog: record.backlog,
             upstream: about.upstream,
-            trace: asked.trace,
+            trace: about.trace,
         });
     }
 

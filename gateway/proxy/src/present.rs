@@ -98,8 +98,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(work) = work.and_then(|client| client.work.as_mut()) else {
             return Flow::Wait;
         };
-        let mut timing = question.timing();
-        timing.enter(Stage::Encode, io.stamp());
+        let from = io.stamp();
         let need = object.head.fields.len() + HEAD_ROOM + REQUEST_ID_MAX;
         let told = Told::hit(served);
         let write = |out: &mut dyn FnMut(&[u8])| {
@@ -120,12 +119,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             work.output.push(Part::Heap(out.into_boxed_slice()));
         }
         self.encoded = io.stamp();
+        let mut timing = question.timing();
+        timing.enter(Stage::Encode, from);
         timing.enter(Stage::Send, self.encoded);
         let about = About {
             key: object.key.hash().short(),
-            ..About::default()
+            ..question.about(self.backlog)
         };
-        work.record(question.asked, 304, served.label(), &timing, about);
+        work.record(question.asked, (304, served.label()), &timing, about);
         self.answered(question.socket, question.asked)
     }
 

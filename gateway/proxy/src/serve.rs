@@ -6,15 +6,13 @@ use std::rc::Rc;
 use base::{Driver, Moment, Part, Scratch as _, SocketId, Stamp, limits};
 use cache::policy::RequestFacts;
 use cache::{BodyState, NodeStore, Resident};
-use http::BodyLength;
-use telemetry::{CacheLabel, RequestRecord, RouteLabel, Stage};
+use http::{BodyLength, Name};
+use telemetry::{CacheLabel, RequestRecord, RouteLabel, ShardCells, Stage};
 
 use crate::Proxy;
 use crate::answer::{self, HIT_ROOM, Own, Reserved, Sink as _, Told, error_body};
 use crate::body;
-use crate::client::{
-    About, Answer, Asked, Exchange, Framing, Output, Patience, Record, Serving, Work,
-};
+use crate::client::{About, Answer, Asked, Exchange, Framing, Output, Patience, Serving, Work};
 use crate::decide::Question;
 use crate::fetch;
 use crate::notes::{Notes, Over};
@@ -46,8 +44,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         served: Served,
     ) -> Flow {
         let (socket, asked, id) = (question.socket, question.asked, question.id);
-        let mut timing = Timing::looking_up(&question.reading);
-        timing.enter(Stage::Encode, io.stamp());
+        let from = io.stamp();
         let Some(work) = self
             .clients
             .at(socket)
@@ -88,17 +85,27 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             work.output.push(Part::Heap(head.into_boxed_slice()));
         }
         let status = object.head.status;
-        let about = About {
-            key: object.key.hash().short(),
-            ..About::default()
-        };
+        let key = object.key.hash().short();
         self.encoded = io.stamp();
-        timing.enter(Stage::Send, self.encoded);
-        if body.is_some() {
-            work.record(asked, status, served.label(), &timing, about);
+        let is_traced = question.request.fields.has(Name::Traceparent);
+        if body.is_some() && !is_traced {
+            let before = question.reading.spent_by(from, self.encoded);
+            let label = served.label();
+            work.record_at_once(asked, (status, label), before, key, self.backlog);
             return self.answered(socket, asked);
         }
+        let mut timing = Timing::looking_up(&question.reading);
+        timing.enter(Stage::Encode, from);
+        timing.enter(Stage::Send, self.encoded);
         let label = served.label();
+        let about = About {
+            key,
+            ..question.about(self.backlog)
+        };
+        if body.is_some() {
+            work.record(asked, (status, label), &timing, about);
+            return self.answered(socket, asked);
+        }
         let mut exchange = Exchange::new(asked, timing, label, &[], BodyLength::Empty, *facts);
         exchange.status = status;
         exchange.about = about;
@@ -150,8 +157,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         self.encoded = io.stamp();
         timing.enter(Stage::Send, self.encoded);
-        let about = About::default();
-        work.record(asked, own.status, CacheLabel::None, &timing, about);
+        let about = About {
+            backlog: self.backlog,
+            ..About::default()
+        };
+        work.record(asked, (own.status, CacheLabel::None), &timing, about);
         self.answered(socket, asked)
     }
 
@@ -197,14 +207,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let mut whole = Vec::with_capacity(answer::own_room(&own));
         answer::own(&mut whole, &own, &date, &asked, id);
         timing.enter(Stage::Send, io.stamp());
-        let (cache, mut about) = exchange
+        let (cache, about) = exchange
             .as_ref()
             .map_or((CacheLabel::None, About::default()), |exchange| {
                 (exchange.cache, exchange.about)
             });
-        about.body_bytes = work.body_received;
         work.output.push(Part::Heap(whole.into_boxed_slice()));
-        work.record(asked, status, cache, &timing, about);
+        work.record(asked, (status, cache), &timing, about);
         self.answered(socket, asked);
         if unread {
             self.answered_unread(socket);
@@ -344,9 +353,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         exchange.timing.enter(Stage::Send, at);
         let timing = &exchange.timing;
         let (asked, status, cache) = (exchange.asked, exchange.status, exchange.cache);
-        let mut about = exchange.about;
-        about.body_bytes = work.body_received;
-        work.record(asked, status, cache, timing, about);
+        work.record(asked, (status, cache), timing, exchange.about);
         self.answered(socket, exchange.asked);
         if exchange.body.is_some() {
             // It would be taken for the next request.
@@ -384,17 +391,22 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return;
         };
         work.sending = false;
-        for record in work
-            .records
-            .drain(..work.records_sending.min(work.records.len()))
-        {
+        let sent = work.records_sending.min(work.records.len());
+        for record in work.records.iter().take(sent) {
             let over = Over {
-                record: &record,
+                record,
+                rare: record.rare(&work.rares),
                 socket,
                 end,
                 whole: true,
             };
             count(&self.cells, &mut self.notes, &over);
+        }
+        if sent == work.records.len() {
+            work.records.clear();
+            work.rares.clear();
+        } else {
+            work.records.drain(..sent);
         }
         work.records_sending = 0;
         if let Some(exchange) = &work.exchange {
@@ -414,15 +426,18 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         self.touch(socket);
     }
 
-    /// Counts a request whose answer did not get out whole.
-    pub(crate) fn count_unsent(&mut self, socket: SocketId, record: &Record) {
-        let over = Over {
-            record,
-            socket,
-            end: self.reaped,
-            whole: false,
-        };
-        count(&self.cells, &mut self.notes, &over);
+    /// Counts requests whose answers did not get out whole.
+    pub(crate) fn count_unsent(&mut self, socket: SocketId, work: &Work<D>) {
+        for record in &work.records {
+            let over = Over {
+                record,
+                rare: record.rare(&work.rares),
+                socket,
+                end: self.reaped,
+                whole: false,
+            };
+            count_rare(&self.cells, &mut self.notes, &over);
+        }
     }
 }
 
@@ -475,16 +490,35 @@ fn after_published<D: Driver>(
     }
 }
 
-fn count(cells: &telemetry::ShardCells, notes: &mut Notes, over: &Over<'_>) {
+#[inline]
+fn count(cells: &ShardCells, notes: &mut Notes, over: &Over<'_>) {
     let record = over.record;
-    let duration = over.end - record.asked.start;
-    let request = RequestRecord {
+    if over.rare.is_some() {
+        return count_rare(cells, notes, over);
+    }
+    let request = request_of(over);
+    cells.requests_at_once(&request, record.count, record.before);
+    notes.see(cells, over, request.duration);
+}
+
+#[inline(never)]
+fn count_rare(cells: &ShardCells, notes: &mut Notes, over: &Over<'_>) {
+    let request = request_of(over);
+    match over.rare {
+        Some(_) => cells.request_of(&request, &over.spent()),
+        None => cells.requests_at_once(&request, over.record.count, over.record.before),
+    }
+    notes.see(cells, over, request.duration);
+}
+
+#[inline]
+fn request_of(over: &Over<'_>) -> RequestRecord {
+    let record = over.record;
+    RequestRecord {
         method: record.asked.method,
         status: record.status,
         route: record.asked.route,
         cache: record.cache,
-        duration,
-    };
-    cells.requests_alike(&request, record.count, &record.spent_until(over.end));
-    notes.see(cells, over, duration);
+        duration: over.end - record.asked.start,
+    }
 }

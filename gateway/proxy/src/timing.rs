@@ -3,6 +3,8 @@
 use base::Stamp;
 use telemetry::{Spent, Stage};
 
+use crate::client::Before;
+
 /// When a request was read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reading {
@@ -15,6 +17,16 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// What an answer made at once spent in its stages, encoded between two moments.
+    #[inline]
+    pub(crate) fn spent_by(&self, from: Stamp, to: Stamp) -> Before {
+        // What the driver saw may be older than what was done since.
+        let begun = self.begun.max(self.start);
+        let parsed = self.parsed.max(begun);
+        let spans = [begun - self.start, parsed - begun, from - parsed, to - from];
+        spans.map(|span| span.0)
+    }
+
     /// Of a request read before.
     pub(crate) fn before(start: Stamp) -> Self {
         Self {
@@ -63,9 +75,9 @@ impl Timing {
         self.since = at;
     }
 
-    /// What was spent until the stage it is in now, and since when it is in that.
+    /// What was spent until the stage it is in now.
     #[inline]
-    pub(crate) fn so_far(&self) -> (Spent, Stamp) {
-        (self.spent, self.since)
+    pub(crate) fn so_far(&self) -> Spent {
+        self.spent
     }
 }

@@ -271,10 +271,55 @@ pub struct ShardCells {
     pub(crate) index_turns: Row,
     pub(crate) batches: BucketCells<BATCH_BUCKETS>,
     routes: usize,
+    last: Last,
     pub(crate) latency: Histogram,
     pub(crate) durations: Durations,
     pub(crate) stages: Stages,
     pub(crate) series: RequestSeries,
+}
+
+/// Where the requests with the labels of the last one are counted. The owning shard's alone: most have the same.
+#[derive(Debug, Default)]
+struct Last {
+    /// The labels; 0: there was none.
+    labels: AtomicU64,
+    /// Entry of the series, and row of durations; whether one of them is shared with others.
+    places: AtomicU64,
+}
+
+impl Last {
+    const NO_ENTRY: u64 = 0xffff;
+    const FOLDED: u64 = 1 << 32;
+
+    #[inline]
+    fn is(&self, labels: Key) -> bool {
+        self.labels.load(Relaxed) == labels.word()
+    }
+
+    fn set(&self, labels: Key, entry: Option<u16>, row: u16, has_own_row: bool) {
+        let is_folded = entry.is_none() || !has_own_row;
+        let entry = entry.map_or(Self::NO_ENTRY, u64::from);
+        let folded = if is_folded { Self::FOLDED } else { 0 };
+        let places = entry | u64::from(row) << 16 | folded;
+        self.labels.store(labels.word(), Relaxed);
+        self.places.store(places, Relaxed);
+    }
+
+    #[inline]
+    fn places(&self) -> Places {
+        let places = self.places.load(Relaxed);
+        Places {
+            entry: places as u16,
+            row: (places >> 16) as u16,
+            folded: places >= Self::FOLDED,
+        }
+    }
+}
+
+struct Places {
+    entry: u16,
+    row: u16,
+    folded: bool,
 }
 
 /// One shard's connections to one upstream (`connection_pool_*`).
@@ -364,6 +409,7 @@ impl ShardCells {
             index_turns: Row::new(),
             batches: BucketCells::new(),
             routes,
+            last: Last::default(),
             latency: Histogram::new(),
             durations: Durations::new(routes),
             stages: Stages::new(),
@@ -384,14 +430,25 @@ impl ShardCells {
         self.index_turns.record(spent);
     }
 
-    /// Records `count` requests alike (pipelined hits) in `http_requests_total` and the histograms, with what they spent in
-    /// each stage together. The owning shard only.
+    /// Records `count` alike requests that were answered at once, with the nanoseconds that they spent together in wait, parse,
+    /// lookup and encode; what is left of their durations was send. The owning shard only.
     #[inline]
-    pub fn requests_alike(&self, record: &RequestRecord, count: u32, spent: &Spent) {
-        self.stages.record(spent, u64::from(count));
-        for _ in 0..count {
-            self.request(record);
+    pub fn requests_at_once(&self, record: &RequestRecord, count: u32, before: [u64; 4]) {
+        if cfg!(feature = "off") {
+            return;
         }
+        let all = Span(record.duration.0.wrapping_mul(u64::from(count)));
+        self.stages.record_at_once(before, all, u64::from(count));
+        self.alike(record, count);
+    }
+
+    /// Records a request, with what it spent in its stages. The owning shard only.
+    pub fn request_of(&self, record: &RequestRecord, spent: &Spent) {
+        if cfg!(feature = "off") {
+            return;
+        }
+        self.stages.record(spent);
+        self.request(record);
     }
 
     /// Records how many completions one turn of the loop found. The owning shard only.
@@ -406,17 +463,59 @@ impl ShardCells {
     }
 
     /// Records a request of which nobody knows the stages. The owning shard only.
-    #[inline]
     pub fn request(&self, record: &RequestRecord) {
-        // A route that was not announced at construction has no label; it is counted as unrouted.
-        let route = match record.route.index() {
-            index if index < self.routes => index,
-            _ => RouteLabel::NoMatch.index(),
-        };
-        let key = Key::new(route, record.status, record.method, record.cache);
-        self.series.add(key);
-        self.durations.record(route, record.cache, record.duration);
-        self.latency.record(record.duration);
+        self.alike(record, 1);
+    }
+
+    #[inline]
+    fn alike(&self, record: &RequestRecord, count: u32) {
+        let (duration, alike) = (record.duration, u64::from(count));
+        self.latency.record_alike(duration, count);
+        let labels = Key::new(
+            record.route.index(),
+            record.status,
+            record.method,
+            record.cache,
+        );
+        if !self.last.is(labels) {
+            self.find(labels, record);
+        }
+        let places = self.last.places();
+        self.series.add_to(places.entry, alike);
+        self.durations.record_in(places.row, duration, alike);
+        if places.folded {
+            self.fold(labels, alike);
+        }
+    }
+
+    /// Looks up where requests with these labels are counted.
+    #[cold]
+    fn find(&self, labels: Key, record: &RequestRecord) {
+        let key = self.known(labels);
+        let entry = self.series.entry(key);
+        let (row, has_own) = self.durations.row(key.route(), record.cache);
+        self.last.set(labels, entry, row, has_own);
+    }
+
+    #[cold]
+    fn fold(&self, labels: Key, count: u64) {
+        let key = self.known(labels);
+        if self.series.entry(key).is_none() {
+            self.series.fold(key, count);
+        }
+        let (_, has_own) = self.durations.row(key.route(), key.cache());
+        if !has_own {
+            self.durations.folded.add(count);
+        }
+    }
+
+    /// A route that was not announced at construction has no label; it is counted as unrouted.
+    fn known(&self, labels: Key) -> Key {
+        if labels.route() < self.routes {
+            return labels;
+        }
+        let route = RouteLabel::NoMatch.index();
+        Key::new(route, labels.status(), labels.method(), labels.cache())
     }
 
     /// How many requests were in a stage, and for how long together.
@@ -429,13 +528,18 @@ impl ShardCells {
     /// How long all requests together took.
     #[must_use]
     pub fn latency_sum(&self) -> Span {
-        self.latency.sum()
+        let mut sum = 0_u64;
+        self.durations
+            .read(|_, _, row| sum = sum.wrapping_add(row.sum.0));
+        Span(sum)
     }
 
     /// Requests recorded since start.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        self.latency.count()
+        let mut count = 0;
+        self.durations.read(|_, _, row| count += row.count());
+        count
     }
 
     /// The cells of an upstream's connections, if it was announced to [`with_pools`](Self::with_pools).

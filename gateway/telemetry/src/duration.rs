@@ -83,15 +83,21 @@ impl Durations {
         }
     }
 
-    #[inline]
-    pub(crate) fn record(&self, route: usize, cache: CacheLabel, duration: Span) {
+    /// The row of a pair, taken if there is one; else its label's shared one, and `false`. The owning shard only.
+    pub(crate) fn row(&self, route: usize, cache: CacheLabel) -> (u16, bool) {
         let pair = route * CacheLabel::COUNT + cache as usize;
         let row = match self.index.get(pair).map_or(0, |row| row.load(Relaxed)) {
             0 => self.take(pair, cache),
             row => row,
         };
+        (row, usize::from(row) >= CacheLabel::COUNT)
+    }
+
+    /// Records requests of one duration in a row.
+    #[inline]
+    pub(crate) fn record_in(&self, row: u16, duration: Span, count: u64) {
         if let Some(row) = self.rows.get(usize::from(row)) {
-            row.record(duration);
+            row.record_alike(duration, count);
         }
     }
 
@@ -118,7 +124,6 @@ impl Durations {
             .get(pair)
             .filter(|_| usize::from(row) < self.rows.len())
         else {
-            self.folded.add(1);
             return cache as u16;
         };
         self.taken.store(row + 1, Relaxed);
@@ -142,7 +147,14 @@ impl Row {
 
     #[inline]
     pub(crate) fn record(&self, duration: Span) {
-        self.0.add(bucket_of(duration.0), 1, duration);
+        self.record_alike(duration, 1);
+    }
+
+    /// Records requests of one duration.
+    #[inline]
+    fn record_alike(&self, duration: Span, count: u64) {
+        let sum = Span(duration.0.wrapping_mul(count));
+        self.0.add(bucket_of(duration.0), count, sum);
     }
 
     pub(crate) fn read(&self) -> Buckets {
@@ -210,13 +222,19 @@ mod tests {
         }
     }
 
+    fn count(durations: &Durations, route: usize, cache: CacheLabel) {
+        let (row, is_own) = durations.row(route, cache);
+        durations.record_in(row, Span(1), 1);
+        durations.folded.add(u64::from(!is_own));
+    }
+
     #[test]
     fn pairs_beyond_the_rows_share_the_row_other() {
         let durations = Durations::new(1_000);
         for route in 0..1_000 {
-            durations.record(route, CacheLabel::Miss, Span(1));
+            count(&durations, route, CacheLabel::Miss);
         }
-        durations.record(5_000, CacheLabel::Hit, Span(1));
+        count(&durations, 5_000, CacheLabel::Hit);
         let (mut own, mut shared) = (0, 0);
         durations.read(|route, _, buckets| match route {
             Some(_) => own += buckets.count(),

@@ -5,15 +5,12 @@
 //! from 2^40 ns (18 minutes) on count in the last cell. Memory: 64 KiB.
 //!
 //! The cells are 32 bits wide and wrap: what happened between two readings is right as long as fewer than 2^32 values
-//! fell into one cell meanwhile. Whoever needs totals since start takes [`Histogram::count`] and [`Histogram::sum`],
-//! which are 64 bits wide.
+//! fell into one cell meanwhile.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use base::Span;
-
-use crate::Counter;
 
 /// Cells per power of two, as a power of two.
 const SPLIT_BITS: u32 = 9;
@@ -29,8 +26,6 @@ const _: () = assert!(CELLS - 1 <= u16::MAX as usize);
 /// Nanosecond durations. One writer, any number of readers.
 pub struct Histogram {
     cells: Box<[AtomicU32]>,
-    count: Counter,
-    sum_ns: Counter,
 }
 
 impl Default for Histogram {
@@ -45,31 +40,21 @@ impl Histogram {
     pub fn new() -> Self {
         Self {
             cells: (0..CELLS).map(|_| AtomicU32::new(0)).collect(),
-            count: Counter::default(),
-            sum_ns: Counter::default(),
         }
     }
 
     /// Records one duration. The owning thread only.
     #[inline]
     pub fn record(&self, duration: Span) {
+        self.record_alike(duration, 1);
+    }
+
+    /// Records `count` equal durations. The owning thread only.
+    #[inline]
+    pub(crate) fn record_alike(&self, duration: Span, count: u32) {
         if let Some(cell) = self.cells.get(cell_of(duration.0)) {
-            cell.store(cell.load(Relaxed).wrapping_add(1), Relaxed);
+            cell.store(cell.load(Relaxed).wrapping_add(count), Relaxed);
         }
-        self.count.add(1);
-        self.sum_ns.add(duration.0);
-    }
-
-    /// Durations recorded since start.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.count.read()
-    }
-
-    /// The sum of all durations since start.
-    #[must_use]
-    pub fn sum(&self) -> Span {
-        Span(self.sum_ns.read())
     }
 
     /// The cells as they stand.
@@ -92,10 +77,7 @@ impl Histogram {
 
 impl fmt::Debug for Histogram {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Histogram")
-            .field("count", &self.count())
-            .field("sum", &self.sum())
-            .finish_non_exhaustive()
+        f.debug_struct("Histogram").finish_non_exhaustive()
     }
 }
 
@@ -241,14 +223,5 @@ mod tests {
     #[test]
     fn an_empty_histogram_has_no_quantile() {
         assert_eq!(Histogram::new().snapshot().quantile(0.5), None);
-    }
-
-    #[test]
-    fn totals_are_kept_beside_the_cells() {
-        let histogram = Histogram::new();
-        histogram.record(Span(3));
-        histogram.record(Span(u64::from(u32::MAX)));
-        assert_eq!(histogram.count(), 2);
-        assert_eq!(histogram.sum(), Span(3 + u64::from(u32::MAX)));
     }
 }

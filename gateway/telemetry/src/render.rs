@@ -89,8 +89,8 @@ impl Reader {
 
     fn render_latency(&self, out: &mut Exposition) {
         let values = self.window.latency().quantiles(QUANTILES);
-        let count = self.shards.iter().map(|cells| cells.latency.count()).sum();
-        let sum = self.shards.iter().map(|cells| cells.latency.sum().0).sum();
+        let count = self.shards.iter().map(|cells| cells.requests()).sum();
+        let sum = self.shards.iter().map(|cells| cells.latency_sum().0).sum();
         let quantiles: Vec<_> = QUANTILES.into_iter().zip(values).collect();
         out.family(&names::REQUEST_LATENCY)
             .summary([], &quantiles, Span(sum), count);

@@ -26,6 +26,10 @@ impl Key {
         Self(Self::MARK | (route as u64) << 24 | labels)
     }
 
+    pub(crate) fn word(self) -> u64 {
+        self.0
+    }
+
     pub(crate) fn route(self) -> usize {
         ((self.0 & !Self::MARK) >> 24) as usize
     }
@@ -89,17 +93,34 @@ impl RequestSeries {
         }
     }
 
-    /// Counts one request.
-    #[inline]
-    pub(crate) fn add(&self, key: Key) {
+    /// The entry of a series, made if there is room. The owning shard only.
+    pub(crate) fn entry(&self, key: Key) -> Option<u16> {
         let mut place = key.place();
-        while let Some(slot) = self.index.get(place) {
-            let entry = usize::from(slot.load(Relaxed)).wrapping_sub(1);
-            match self.entries.get(entry) {
-                Some(entry) if entry.key.load(Relaxed) == key.0 => return entry.count.add(1),
+        loop {
+            let slot = self.index.get(place)?;
+            let entry = slot.load(Relaxed).wrapping_sub(1);
+            match self.entries.get(usize::from(entry)) {
+                Some(found) if found.key.load(Relaxed) == key.0 => return Some(entry),
                 Some(_) => place = (place + 1) & (PLACES - 1),
                 None => return self.insert(slot, key),
             }
+        }
+    }
+
+    /// Counts requests of an entry.
+    #[inline]
+    pub(crate) fn add_to(&self, entry: u16, count: u64) {
+        if let Some(entry) = self.entries.get(usize::from(entry)) {
+            entry.count.add(count);
+        }
+    }
+
+    /// Counts requests of a series without an entry.
+    #[cold]
+    pub(crate) fn fold(&self, key: Key, count: u64) {
+        let class = self.folded.get(class_of(key.status()));
+        if let Some(folded) = class.and_then(|class| class.get(key.cache() as usize)) {
+            folded.add(count);
         }
     }
 
@@ -120,22 +141,13 @@ impl RequestSeries {
 
     /// A series seen for the first time.
     #[cold]
-    fn insert(&self, slot: &AtomicU16, key: Key) {
+    fn insert(&self, slot: &AtomicU16, key: Key) -> Option<u16> {
         let len = self.len.load(Relaxed);
-        let Some(entry) = self.entries.get(usize::from(len)) else {
-            return self.fold(key);
-        };
+        let entry = self.entries.get(usize::from(len))?;
         entry.key.store(key.0, Relaxed);
-        entry.count.add(1);
         slot.store(len + 1, Relaxed);
         self.len.store(len + 1, Release);
-    }
-
-    fn fold(&self, key: Key) {
-        let class = self.folded.get(class_of(key.status()));
-        if let Some(count) = class.and_then(|class| class.get(key.cache() as usize)) {
-            count.add(1);
-        }
+        Some(len)
     }
 }
 
@@ -167,6 +179,13 @@ mod tests {
         (0usize..65_539, any::<u16>(), method, cache)
     }
 
+    fn count(table: &RequestSeries, key: Key) {
+        match table.entry(key) {
+            Some(entry) => table.add_to(entry, 1),
+            None => table.fold(key, 1),
+        }
+    }
+
     proptest! {
         #[test]
         fn a_key_gives_its_labels_back((route, status, method, cache) in any_key()) {
@@ -181,7 +200,7 @@ mod tests {
             let mut folded = 0u64;
             for (route, status, method, cache) in keys {
                 let key = Key::new(route % 40, status % 90, method, cache);
-                table.add(key);
+                count(&table, key);
                 if plain.len() < REQUEST_SERIES_MAX || plain.contains_key(&key) {
                     *plain.entry(key).or_insert(0u64) += 1;
                 } else {
@@ -199,15 +218,14 @@ mod tests {
     fn a_full_table_keeps_class_and_cache_label() {
         let table = RequestSeries::new();
         for route in 0..REQUEST_SERIES_MAX {
-            table.add(Key::new(route, 200, MethodLabel::Get, CacheLabel::Hit));
+            count(
+                &table,
+                Key::new(route, 200, MethodLabel::Get, CacheLabel::Hit),
+            );
         }
-        table.add(Key::new(
-            70_000,
-            503,
-            MethodLabel::Get,
-            CacheLabel::Collapsed,
-        ));
-        table.add(Key::new(0, 200, MethodLabel::Get, CacheLabel::Hit));
+        let beyond = Key::new(70_000, 503, MethodLabel::Get, CacheLabel::Collapsed);
+        count(&table, beyond);
+        count(&table, Key::new(0, 200, MethodLabel::Get, CacheLabel::Hit));
         assert_eq!(table.folded()[5][CacheLabel::Collapsed as usize], 1);
         assert_eq!(table.folded().iter().flatten().sum::<u64>(), 1);
     }

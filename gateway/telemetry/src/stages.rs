@@ -15,10 +15,17 @@ pub(crate) const EDGES_NS: [u64; 23] = edges();
 /// Buckets of a stage: one below each edge and one above the last.
 pub(crate) const BUCKETS: usize = EDGES_NS.len() + 1;
 
+/// Stages of which the time is kept.
+const KEPT: usize = if cfg!(feature = "off") {
+    0
+} else {
+    Stage::COUNT
+};
+
 /// What a request spent in each stage; together its duration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
-    ns: [u64; Stage::COUNT],
+    ns: [u64; KEPT],
     /// A bit for each stage it was in, however short.
     entered: u16,
 }
@@ -85,16 +92,42 @@ impl Stages {
         }
     }
 
-    /// Records what `count` alike requests spent, together. The owning shard only.
-    #[inline]
-    pub(crate) fn record(&self, spent: &Spent, count: u64) {
+    /// Records what a request spent. The owning shard only.
+    pub(crate) fn record(&self, spent: &Spent) {
         let mut entered = spent.entered;
         while entered != 0 {
             let at = entered.trailing_zeros() as usize;
             entered &= entered - 1;
             if let (Some(row), Some(&ns)) = (self.rows.get(at), spent.ns.get(at)) {
-                let each = if count == 1 { ns } else { ns / count.max(1) };
-                row.add(bucket_of(each), count, Span(ns));
+                row.add(bucket_of(ns), 1, Span(ns));
+            }
+        }
+    }
+
+    /// Records what `count` alike requests spent together in wait, parse, lookup and encode, and of all their time left for
+    /// send. The owning shard only.
+    #[inline]
+    pub(crate) fn record_at_once(&self, before: [u64; 4], all: Span, count: u64) {
+        let [wait, parse, lookup, encode] = before;
+        let send = all.0.saturating_sub(wait + parse + lookup + encode);
+        let spent = [
+            (Stage::Wait, wait),
+            (Stage::Parse, parse),
+            (Stage::Lookup, lookup),
+            (Stage::Encode, encode),
+            (Stage::Send, send),
+        ];
+        if count == 1 {
+            for (stage, ns) in spent {
+                if let Some(row) = self.rows.get(stage as usize) {
+                    row.add(bucket_of(ns), 1, Span(ns));
+                }
+            }
+            return;
+        }
+        for (stage, ns) in spent {
+            if let Some(row) = self.rows.get(stage as usize) {
+                row.add(bucket_of(ns / count.max(1)), count, Span(ns));
             }
         }
     }
@@ -171,22 +204,32 @@ mod tests {
             prop_assert_eq!(bucket_of(ns), linear(ns));
         }
 
-        /// Alike requests recorded at once leave the same sum and count as one by one.
         #[test]
-        fn what_is_recorded_together_adds_up(spans in prop::collection::vec((0..9usize, 0..3_000_000u64), 0..20), count in 1..5u64) {
+        fn what_is_recorded_adds_up(spans in prop::collection::vec((0..9usize, 0..3_000_000u64), 0..20)) {
             let mut spent = Spent::default();
             for (stage, ns) in &spans {
                 spent.add(Stage::ALL[*stage], Span(*ns));
             }
             let stages = Stages::new();
-            stages.record(&spent, count);
+            stages.record(&spent);
             let mut sum = 0;
             for (stage, span) in spent.stages() {
                 let read = stages.read(stage);
-                prop_assert_eq!((read.sum, read.count()), (span, count));
+                prop_assert_eq!((read.sum, read.count()), (span, 1));
                 sum += span.0;
             }
             prop_assert_eq!(Span(sum), spent.total());
+        }
+
+        #[test]
+        fn what_was_answered_at_once_adds_up_to_its_duration(before in any::<[u32; 4]>(), send in any::<u32>(), count in 1..20u64) {
+            let before = before.map(u64::from);
+            let all = before.iter().sum::<u64>() + u64::from(send);
+            let stages = Stages::new();
+            stages.record_at_once(before, Span(all), count);
+            let read = Stage::ALL.map(|stage| stages.read(stage));
+            prop_assert_eq!(read.iter().map(|stage| stage.sum.0).sum::<u64>(), all);
+            prop_assert_eq!(read.iter().filter(|stage| stage.count() == count).count(), 5);
         }
     }
 }

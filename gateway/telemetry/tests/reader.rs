@@ -280,7 +280,7 @@ fn busy_reader() -> Reader {
         for cache in CacheLabel::ALL {
             let mut spent = Spent::default();
             spent.add(Stage::Send, Span::from_micros(micros));
-            cells.requests_alike(&record(200, cache, Span::from_micros(micros)), 1, &spent);
+            cells.request_of(&record(200, cache, Span::from_micros(micros)), &spent);
         }
         let mut odd = record(499, CacheLabel::None, Span::from_secs(20));
         odd.route = RouteLabel::Route(RouteId(1));
