@@ -20,11 +20,13 @@ both_drivers!(
     promtool_reads_both_texts,
     prometheus_reads_open_metrics,
     prometheus_computes_quantiles_of_native_histograms,
+    prometheus_keeps_the_trace_of_a_request_in_a_bucket,
 );
 
 const OPEN_METRICS: &str = "application/openmetrics-text;version=1.0.0";
 const PROTOBUF: &str =
     "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited";
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const DURATION: &str = "http_request_duration_seconds";
 
 fn gateway(backend: Backend) -> (Gateway, Origin) {
@@ -174,11 +176,7 @@ fn prometheus_reads_open_metrics(backend: Backend) {
     };
     let (gateway, _origin) = gateway(backend);
     load(&gateway);
-    // What it asks for first by itself depends on its version.
-    let config = match version(&program) >= (2, 49) {
-        true => "  scrape_protocols: [OpenMetricsText1.0.0]\n",
-        false => "",
-    };
+    let config = open_metrics(version(&program));
     let prometheus = Prometheus::start(&program, gateway.metrics, config, &[]);
     eventually("its buckets are there, spelled as OpenMetrics does", || {
         let series = format!("{DURATION}_bucket{{cache=\"hit\", le=\"1.0\"}}");
@@ -201,13 +199,8 @@ fn prometheus_computes_quantiles_of_native_histograms(backend: Backend) {
         eprintln!("skipped: Prometheus has native histograms since 2.40, this is {version:?}");
         return;
     }
-    // From 3.8 on a key of the configuration, before a feature; either refuses or ignores the other.
-    let config = match version >= (3, 8) {
-        true => "  scrape_native_histograms: true\n",
-        false => "",
-    };
     let flags = ["--enable-feature=native-histograms"];
-    let prometheus = Prometheus::start(&program, gateway.metrics, config, &flags);
+    let prometheus = Prometheus::start(&program, gateway.metrics, native(version), &flags);
     let median = format!("histogram_quantile(0.5, sum(rate({DURATION}[1m])))");
     let found = becomes(PATIENCE, || {
         load(&gateway);
@@ -215,6 +208,57 @@ fn prometheus_computes_quantiles_of_native_histograms(backend: Backend) {
     });
     assert!(found, "no median: {:?}", value(&prometheus, &median));
     assert_eq!(value(&prometheus, "min_over_time(up[1m])"), Some(1.0));
+}
+
+fn prometheus_keeps_the_trace_of_a_request_in_a_bucket(backend: Backend) {
+    let Some(program) = installed("prometheus") else {
+        return;
+    };
+    let version = version(&program);
+    let origin = Origin::answering(ok("Cache-Control: max-age=600\r\n", "hello"));
+    let gateway = Setup::new(backend)
+        .set("telemetry", "sample_one_in", "1")
+        .everything_to(origin.address(), "")
+        .start();
+    let trace = format!("traceparent: 00-{TRACE}-b7ad6b7169203331-01\r\n");
+    gateway.ask(get_with("/a", &trace));
+    let feature = "--enable-feature=exemplar-storage";
+    let of_buckets = (open_metrics(version), vec![feature], "_bucket");
+    let both = vec![feature, "--enable-feature=native-histograms"];
+    let of_native = (native(version), both, "");
+    for (config, flags, suffix) in [of_buckets, of_native] {
+        if suffix.is_empty() && version < (2, 40) {
+            eprintln!("skipped: Prometheus has native histograms since 2.40, this is {version:?}");
+            continue;
+        }
+        let prometheus = Prometheus::start(&program, gateway.metrics, config, &flags);
+        let mut found = Value::Null;
+        eventually("the exemplar is there", || {
+            let path = "/api/v1/query_exemplars?start=0&end=9999999999";
+            found = prometheus.get(path, "query", &format!("{DURATION}{suffix}"));
+            !found[0].is_null()
+        });
+        let labels = &found[0]["seriesLabels"];
+        assert_eq!(labels["cache"], "miss", "{found}");
+        let exemplar = &found[0]["exemplars"][0];
+        assert_eq!(exemplar["labels"]["trace_id"], TRACE, "{found}");
+    }
+}
+
+/// The configuration that has Prometheus ask for OpenMetrics; what it asks for by itself depends on its version.
+fn open_metrics(version: (u32, u32)) -> &'static str {
+    match version >= (2, 49) {
+        true => "  scrape_protocols: [OpenMetricsText1.0.0]\n",
+        false => "",
+    }
+}
+
+/// The configuration that has Prometheus take native histograms from 3.8 on; earlier ones refuse it and have a feature.
+fn native(version: (u32, u32)) -> &'static str {
+    match version >= (3, 8) {
+        true => "  scrape_native_histograms: true\n",
+        false => "",
+    }
 }
 
 /// Major and minor.

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use base::Span;
+use base::{Span, Stamp};
 
 use crate::CacheLabel;
 use crate::cells::RouteLabel;
 use crate::edges::{CLASSIC, classic_of};
-use crate::reader::DurationLedger;
+use crate::reader::{DurationLedger, Reader};
+use crate::recorder::Noted;
 
 /// Characters of an exemplar's labels, names and values together (OpenMetrics 1.0.0, "Exemplars").
 const LABELS_MAX: usize = 128;
@@ -49,6 +50,36 @@ impl Exemplar {
     }
 }
 
+impl Reader {
+    /// Of the requests that the recorders of all shards hold and that belong to a trace, the latest of each bucket. `now`,
+    /// on the clock of the shards' drivers, is `epoch_ns` nanoseconds after the Unix epoch.
+    #[must_use]
+    pub fn exemplars(&self, now: Stamp, epoch_ns: u64) -> Vec<Exemplar> {
+        let mut latest = BTreeMap::new();
+        let held = self
+            .shards
+            .iter()
+            .flat_map(|cells| cells.recorder.requests());
+        for noted in held.filter(|noted| noted.trace.is_some()) {
+            let bucket = classic_of(noted.duration.0);
+            let row = (noted.route.index(), noted.cache as u8);
+            let known = latest.entry((row, bucket)).or_insert(noted);
+            if known.end < noted.end {
+                *known = noted;
+            }
+        }
+        let exemplar = |noted: Noted| Exemplar {
+            route: noted.route,
+            cache: noted.cache,
+            duration: noted.duration,
+            at: Span(epoch_ns.saturating_sub(now.0.saturating_sub(noted.end.0))),
+            trace_id: format!("{:032x}", noted.trace.id),
+            request_id: String::new(),
+        };
+        latest.into_values().map(exemplar).collect()
+    }
+}
+
 /// Exemplars by the row that counted them; those without a row of their own belong to the row `other`.
 pub(crate) fn by_row<'a>(
     exemplars: &'a [Exemplar],
@@ -79,7 +110,10 @@ pub(crate) fn by_row<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use base::RouteId;
+    use crate::recorder::{Cause, Trace};
+    use crate::{Labels, MethodLabel, ShardCells, Spent};
+    use base::{RouteId, ShardId};
+    use std::sync::Arc;
 
     const ROUTE: RouteLabel = RouteLabel::Route(RouteId(0));
 
@@ -116,6 +150,49 @@ mod tests {
         assert_eq!(
             named.collect::<Vec<_>>(),
             [(1, "late"), (2, "next"), (CLASSIC - 1, "last")]
+        );
+    }
+
+    #[test]
+    fn what_the_recorders_hold_of_traces_becomes_exemplars() {
+        let shards = [0, 1].map(|shard| Arc::new(ShardCells::new(ShardId(shard), 1)));
+        let noted = |end, micros, trace| Noted {
+            cause: Cause::Drawn,
+            end: Stamp(end),
+            duration: Span::from_micros(micros),
+            spent: Spent::default(),
+            count: 1,
+            method: MethodLabel::Get,
+            status: 200,
+            route: ROUTE,
+            cache: CacheLabel::Hit,
+            key: 0,
+            connection: 0,
+            sent_bytes: 0,
+            body_bytes: 0,
+            backlog: 0,
+            upstream: None,
+            trace: Trace {
+                id: trace,
+                parent: 0,
+            },
+        };
+        shards[0].recorder.note(&noted(1_000, 40, 1));
+        shards[1].recorder.note(&noted(3_000, 41, 2));
+        shards[0].recorder.note(&noted(2_000, 42, 3));
+        shards[0].recorder.note(&noted(4_000, 43, 0));
+        shards[0].recorder.note(&noted(2_500, 80, 4));
+        let reader = Reader::new(shards.to_vec(), Labels::default());
+        let found = reader.exemplars(Stamp(5_000), 1_000_000);
+        let told = found
+            .iter()
+            .map(|found| (found.at, found.trace_id.as_str()));
+        assert_eq!(
+            told.collect::<Vec<_>>(),
+            [
+                (Span(998_000), "00000000000000000000000000000002"),
+                (Span(997_500), "00000000000000000000000000000004")
+            ]
         );
     }
 

@@ -74,12 +74,14 @@ impl Prometheus {
         prometheus
     }
 
-    /// The `data` of its answer to a question with one parameter.
+    /// The `data` of its answer to a question with one parameter; a path may have others.
     ///
     /// # Panics
     /// When it does not answer 200 and JSON.
     pub(crate) fn get(&self, path: &str, name: &str, value: &str) -> Value {
-        let response = self.ask(&format!("{path}?{}={}", encoded(name), encoded(value)));
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let question = format!("{path}{mark}{}={}", encoded(name), encoded(value));
+        let response = self.ask(&question);
         let text = response.text();
         assert_eq!(response.status, 200, "{value}\n{text}");
         let mut answer: Value = serde_json::from_str(&text).expect("JSON");

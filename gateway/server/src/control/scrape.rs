@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use base::ShardId;
+use base::{ShardId, Stamp};
 use platform::host::HostRoot;
 use platform::host::cgroup::Cgroups;
 use platform::host::memory::MemoryFacts;
@@ -52,10 +52,17 @@ pub(super) fn render(
         ("replaced", stats.replaced),
         ("removed", stats.removed),
     ];
+    // The classic text has no place for them.
+    let exemplars = match format {
+        Format::Text => Vec::new(),
+        Format::OpenMetrics | Format::Protobuf => {
+            reader.exemplars(Stamp(began.0), clock::epoch_ns())
+        }
+    };
     let more = Supplement {
         evictions: &evictions,
         queues: &[],
-        exemplars: &[],
+        exemplars: &exemplars,
     };
     reader.render(began, &more, &mut out);
     out.value(&names::CACHE_ENTRIES, stats.objects);
