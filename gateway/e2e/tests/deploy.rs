@@ -1,16 +1,18 @@
 //! What `deploy/` ships, read by the programs that it is for: rules keep their tests, and every expression of rules and
 //! dashboards finds what a gateway under load exports. Renaming a metric or a label fails here.
 
+mod prometheus;
+
 use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use e2e::{
-    Backend, Client, Gateway, Next, Origin, PATIENCE, Response, Setup, answer, ask_with, becomes,
-    both_drivers, eventually, get, get_with, installed,
+    Backend, Gateway, Next, Origin, PATIENCE, Setup, answer, ask_with, becomes, both_drivers,
+    eventually, get, installed,
 };
+use prometheus::Prometheus;
 use serde_json::Value;
 
 /// The dashboards: file, uid, title. Links and bookmarks keep the uid.
@@ -114,11 +116,13 @@ fn every_expression_finds_what_a_gateway_exports(backend: Backend) {
     let gateway = Setup::new(backend)
         .everything_to(origin.address(), "")
         .start();
-    let prometheus = Prometheus::start(&program, gateway.metrics);
+    let own = deploy().join("prometheus/rules/*.yml");
+    let config = format!("rule_files: [{own:?}]\n");
+    let prometheus = Prometheus::start(&program, gateway.metrics, &config, &[]);
 
     let mut rules = Vec::new();
     eventually("every rule was evaluated", || {
-        rules = prometheus.rules();
+        rules = self::rules(&prometheus);
         !rules.is_empty() && rules.iter().all(|rule| rule["health"] != "unknown")
     });
     for rule in &rules {
@@ -408,93 +412,13 @@ fn names_are_what_an_expression_asks_for() {
     assert_eq!(names.labels, set(&["job", "le"]));
 }
 
-/// A Prometheus that scrapes one gateway under our rules, both every second; killed and reaped on drop.
-struct Prometheus {
-    address: SocketAddr,
-    child: Child,
-    directory: PathBuf,
-}
-
-impl Prometheus {
-    fn start(program: &Path, target: SocketAddr) -> Prometheus {
-        let name = format!("ultragate-deploy-{}-{}", std::process::id(), target.port());
-        let directory = std::env::temp_dir().join(name);
-        fs::create_dir_all(&directory).expect("there is room for a directory");
-        let rules = deploy().join("prometheus/rules/*.yml");
-        let config = format!(
-            "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [{rules:?}]\n\
-             scrape_configs: [{{job_name: ultragate, static_configs: [{{targets: [\"{target}\"]}}]}}]\n"
-        );
-        fs::write(directory.join("prometheus.yml"), config).expect("the directory takes a file");
-        let log = directory.join("log");
-        let child = Command::new(program)
-            .arg(format!(
-                "--config.file={}",
-                directory.join("prometheus.yml").display()
-            ))
-            .arg(format!(
-                "--storage.tsdb.path={}",
-                directory.join("data").display()
-            ))
-            .arg("--web.listen-address=127.0.0.1:0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(&log).expect("the directory takes a file"))
-            .spawn()
-            .expect("prometheus starts");
-        let mut prometheus = Prometheus {
-            address: target,
-            child,
-            directory,
-        };
-        // With port 0 its log alone says where it is.
-        eventually("prometheus listens", || {
-            let said = fs::read_to_string(&log).unwrap_or_default();
-            let mut lines = said
-                .lines()
-                .filter(|line| line.contains("msg=\"Listening on\""));
-            let address = lines.find_map(|line| line.split("address=").nth(1));
-            let address = address.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-            address
-                .inspect(|address| prometheus.address = *address)
-                .is_some()
-        });
-        eventually("prometheus is ready", || {
-            prometheus.ask("/-/ready").status == 200
-        });
-        prometheus
-    }
-
-    fn ask(&self, target: &str) -> Response {
-        Client::connect(self.address).ask(get_with(target, "Connection: close\r\n"))
-    }
-
-    /// The `data` of its answer.
-    fn get(&self, path: &str, name: &str, value: &str) -> Value {
-        let response = self.ask(&format!("{path}?{}={}", encoded(name), encoded(value)));
-        let text = response.text();
-        assert_eq!(response.status, 200, "{value}\n{text}");
-        let mut answer: Value = serde_json::from_str(&text).expect("JSON");
-        answer["data"].take()
-    }
-
-    fn rules(&self) -> Vec<Value> {
-        let data = self.get("/api/v1/rules", "", "");
-        let groups = array(&data["groups"]).iter();
-        groups
-            .flat_map(|group| array(&group["rules"]))
-            .cloned()
-            .collect()
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        // Fails only if it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.directory);
-    }
+fn rules(prometheus: &Prometheus) -> Vec<Value> {
+    let data = prometheus.get("/api/v1/rules", "", "");
+    let groups = array(&data["groups"]).iter();
+    groups
+        .flat_map(|group| array(&group["rules"]))
+        .cloned()
+        .collect()
 }
 
 fn deploy() -> PathBuf {
@@ -528,10 +452,6 @@ fn substituted(expression: &str) -> String {
     let text = VARIABLES.iter().fold(expression.to_owned(), put);
     assert!(!text.contains('$'), "an unknown variable in {expression}");
     text
-}
-
-fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
 fn array(value: &Value) -> &[Value] {

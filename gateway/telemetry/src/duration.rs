@@ -7,57 +7,19 @@ use base::Span;
 use base::limits::DURATION_SERIES_MAX;
 
 use crate::buckets::{self, BucketCells};
+use crate::edges::{CELLS, cell_of};
 use crate::{CacheLabel, Counter};
 
-/// Upper edges in nanoseconds, inclusive.
-pub(crate) const EDGES_NS: [u64; 29] = [
-    10_000,
-    25_000,
-    50_000,
-    75_000,
-    100_000,
-    150_000,
-    250_000,
-    350_000,
-    500_000,
-    750_000,
-    1_000_000,
-    1_500_000,
-    2_000_000,
-    3_000_000,
-    5_000_000,
-    7_500_000,
-    10_000_000,
-    25_000_000,
-    50_000_000,
-    75_000_000,
-    100_000_000,
-    250_000_000,
-    500_000_000,
-    750_000_000,
-    1_000_000_000,
-    2_500_000_000,
-    5_000_000_000,
-    7_500_000_000,
-    10_000_000_000,
-];
-
-/// Buckets of a row: one below each edge and one above the last.
-pub(crate) const BUCKETS: usize = EDGES_NS.len() + 1;
-
-/// Durations are sorted into buckets by their four leading bits and one comparison: no octave's eighth holds two edges.
-const COARSE_BITS: u32 = 3;
-const COARSE_NS_MAX: u64 = (1 << 34) - 1;
-const COARSE: [u8; 256] = coarse_table();
-const _: () = assert!(COARSE_NS_MAX > EDGES_NS[EDGES_NS.len() - 1]);
-const _: () = assert!(coarse(COARSE_NS_MAX) == COARSE.len() - 1);
-
 /// What one row counts.
-pub(crate) type Buckets = buckets::Buckets<BUCKETS>;
+pub(crate) type Buckets = buckets::Buckets<CELLS>;
 
 /// One row. One writer.
 #[derive(Debug)]
-pub(crate) struct Row(BucketCells<BUCKETS>);
+pub(crate) struct Row(BucketCells<CELLS>);
+
+/// Twenty routes take 315 KiB a shard; at the bound it is 463 KiB.
+const ROWS_MAX: usize = CacheLabel::COUNT + DURATION_SERIES_MAX;
+const _: () = assert!(ROWS_MAX * size_of::<Row>() <= 512 << 10);
 
 /// All rows of a shard. A row is taken at the first touch; when all are taken, further pairs share one row for each
 /// cache label, which is exported with the route `other`.
@@ -74,7 +36,7 @@ impl Durations {
     /// Rows for so many routes (the built-in ones included), bounded by [`DURATION_SERIES_MAX`].
     pub(crate) fn new(routes: usize) -> Self {
         let pairs = routes * CacheLabel::COUNT;
-        let rows = CacheLabel::COUNT + pairs.min(DURATION_SERIES_MAX);
+        let rows = ROWS_MAX.min(CacheLabel::COUNT + pairs);
         Self {
             index: (0..pairs).map(|_| AtomicU16::new(0)).collect(),
             rows: (0..rows).map(|_| Row::new()).collect(),
@@ -154,7 +116,7 @@ impl Row {
     #[inline]
     fn record_alike(&self, duration: Span, count: u64) {
         let sum = Span(duration.0.wrapping_mul(count));
-        self.0.add(bucket_of(duration.0), count, sum);
+        self.0.add(cell_of(duration.0), count, sum);
     }
 
     pub(crate) fn read(&self) -> Buckets {
@@ -162,65 +124,9 @@ impl Row {
     }
 }
 
-/// The bucket of a duration: how many edges are shorter.
-#[inline]
-fn bucket_of(ns: u64) -> usize {
-    let shorter = COARSE
-        .get(coarse(ns))
-        .map_or(0, |edges| usize::from(*edges));
-    shorter + usize::from(EDGES_NS.get(shorter).is_some_and(|edge| *edge < ns))
-}
-
-#[inline]
-const fn coarse(ns: u64) -> usize {
-    let ns = if ns > COARSE_NS_MAX {
-        COARSE_NS_MAX
-    } else {
-        ns
-    };
-    let shift = (63 - COARSE_BITS) - (ns | (1 << COARSE_BITS)).leading_zeros();
-    ((shift as usize) << COARSE_BITS) + (ns >> shift) as usize
-}
-
-/// For each coarse cell, the edges shorter than its first duration.
-const fn coarse_table() -> [u8; 256] {
-    let mut table = [0; 256];
-    let mut edge = 0;
-    while edge < EDGES_NS.len() {
-        let mut cell = coarse(EDGES_NS[edge]) + 1;
-        while cell < table.len() {
-            table[cell] = edge as u8 + 1;
-            cell += 1;
-        }
-        edge += 1;
-    }
-    table
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    fn linear(ns: u64) -> usize {
-        EDGES_NS.iter().filter(|edge| **edge < ns).count()
-    }
-
-    proptest! {
-        #[test]
-        fn buckets_agree_with_a_linear_search(ns in any::<u64>(), bits in 0u32..63) {
-            prop_assert_eq!(bucket_of(ns >> bits), linear(ns >> bits));
-        }
-    }
-
-    #[test]
-    fn an_edge_belongs_to_the_bucket_below_it() {
-        for (bucket, edge) in EDGES_NS.iter().enumerate() {
-            assert_eq!(bucket_of(*edge), bucket);
-            assert_eq!(bucket_of(*edge + 1), bucket + 1);
-            assert_eq!(bucket_of(*edge - 1), bucket);
-        }
-    }
 
     fn count(durations: &Durations, route: usize, cache: CacheLabel) {
         let (row, is_own) = durations.row(route, cache);

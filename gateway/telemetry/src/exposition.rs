@@ -1,24 +1,33 @@
-//! The classic Prometheus text format, version 0.0.4.
+//! Families of samples, written in one of three formats.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use base::Span;
 
+use crate::duration::Buckets;
+use crate::edges::{self, CLASSIC_NS};
+use crate::exemplar::{ByBucket, Exemplar};
+use crate::format::Format;
 use crate::names::{Family, METRICS_SCRAPE_DURATION, METRICS_SERIES};
-
-/// The media type of an exposition.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+use crate::native::Native;
+use crate::protobuf::Families;
+use crate::text::{Dialect, Text};
 
 /// Series between two pauses: below 200 µs of rendering.
 const PAUSE_SERIES: u64 = 1_000;
 
 /// An exposition being written, family by family. A family appears once, and only if it has samples.
-#[derive(Default)]
 pub struct Exposition {
-    text: String,
+    written: Written,
     series: u64,
-    written: Vec<&'static str>,
+    names: Vec<&'static str>,
     pause: Option<Box<dyn FnMut() + Send>>,
+}
+
+#[derive(Debug)]
+enum Written {
+    Text(Text),
+    Protobuf(Families),
 }
 
 /// A sample's value.
@@ -34,18 +43,48 @@ pub enum Value {
     Span(Span),
 }
 
+/// Labels with their values.
+pub(crate) type Pairs<'a> = &'a [(&'static str, &'a str)];
+
+/// One bucket histogram to be written.
+pub(crate) struct Histogram<'a> {
+    /// Upper edges, inclusive.
+    pub(crate) edges: &'a [u64],
+    /// What the edges and the sum count.
+    pub(crate) measure: fn(u64) -> Value,
+    /// By bucket, not cumulative, one more than there are edges.
+    pub(crate) counts: &'a [u64],
+    pub(crate) sum: u64,
+    /// By bucket, or none.
+    pub(crate) exemplars: &'a [Option<&'a Exemplar>],
+    pub(crate) native: Option<&'a Native>,
+}
+
 impl Exposition {
-    /// An empty exposition, with room for a usual one.
+    /// An empty exposition in the classic text format.
     #[must_use]
     pub fn new() -> Self {
+        Self::of(Format::Text)
+    }
+
+    /// An empty exposition, with room for a usual one.
+    #[must_use]
+    pub fn of(format: Format) -> Self {
+        let written = match format {
+            Format::Text => Written::Text(Text::new(Dialect::Classic)),
+            Format::OpenMetrics => Written::Text(Text::new(Dialect::OpenMetrics)),
+            Format::Protobuf => Written::Protobuf(Families::new()),
+        };
         Self {
-            text: String::with_capacity(64 << 10),
-            ..Self::default()
+            written,
+            series: 0,
+            names: Vec::new(),
+            pause: None,
         }
     }
 
-    /// The same, calling `pause` between slices of less than 200 µs, so that a thread that shares its CPU with a shard can
-    /// step back.
+    /// An empty exposition in the classic text format that calls `pause` between slices of less than 200 µs, so that a
+    /// thread that shares its CPU with a shard can step back.
     #[must_use]
     pub fn pausing(pause: impl FnMut() + Send + 'static) -> Self {
         Self {
@@ -57,7 +96,7 @@ impl Exposition {
     /// Begins a family; its samples follow at once. Samples of a family that was already written are refused, because a
     /// second block of one name would make the whole exposition unreadable.
     pub fn family<const N: usize>(&mut self, family: &'static Family<N>) -> Samples<'_, N> {
-        let repeated = self.written.contains(&family.name);
+        let repeated = self.names.contains(&family.name);
         debug_assert!(!repeated, "{} is written twice", family.name);
         Samples {
             exposition: self,
@@ -72,36 +111,46 @@ impl Exposition {
         self.family(family).sample([], value);
     }
 
-    /// Series written so far.
+    /// Series written so far, counted as the text formats have them: a native histogram as its classic buckets.
     #[must_use]
     pub fn series(&self) -> u64 {
         self.series
     }
 
-    /// Adds `metrics_scrape_duration_seconds` and `metrics_series`, and gives the text out.
+    /// Adds `metrics_scrape_duration_seconds` and `metrics_series`, and gives the exposition out.
     #[must_use]
-    pub fn finish(mut self, took: Span) -> String {
+    pub fn encode(mut self, took: Span) -> Vec<u8> {
         self.value(&METRICS_SCRAPE_DURATION, took);
         let series = self.series + 1;
         self.value(&METRICS_SERIES, series);
-        self.text
+        match self.written {
+            Written::Text(text) => text.finish().into_bytes(),
+            Written::Protobuf(families) => families.finish(),
+        }
     }
 
-    fn pause(&mut self) {
+    /// The same as text, of a text format.
+    #[must_use]
+    pub fn finish(self, took: Span) -> String {
+        debug_assert!(matches!(self.written, Written::Text(_)), "no text");
+        String::from_utf8(self.encode(took)).unwrap_or_default()
+    }
+
+    /// Counts what was written, and pauses where a slice ends.
+    fn count(&mut self, series: usize) {
+        let slice = self.series / PAUSE_SERIES;
+        self.series += series as u64;
         if let Some(pause) = &mut self.pause
-            && self.series.is_multiple_of(PAUSE_SERIES)
+            && self.series / PAUSE_SERIES > slice
         {
             pause();
         }
     }
+}
 
-    fn begin<const N: usize>(&mut self, family: &Family<N>) {
-        let help = Escaped(family.help, false);
-        // Writing to a string cannot fail.
-        let _ = writeln!(self.text, "# HELP {} {help}", family.name);
-        let kind = family.kind.as_str();
-        let _ = writeln!(self.text, "# TYPE {} {kind}", family.name);
-        self.written.push(family.name);
+impl Default for Exposition {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -109,7 +158,6 @@ impl fmt::Debug for Exposition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exposition")
             .field("series", &self.series)
-            .field("bytes", &self.text.len())
             .finish_non_exhaustive()
     }
 }
@@ -126,7 +174,12 @@ pub struct Samples<'a, const N: usize> {
 impl<const N: usize> Samples<'_, N> {
     /// Writes one sample; label values in the order of the family's labels, escaped here.
     pub fn sample(&mut self, labels: [&str; N], value: impl Into<Value>) -> &mut Self {
-        self.line("", labels, None, value.into())
+        let family = self.family;
+        let value = value.into();
+        self.write(labels, 1, |written, labels| match written {
+            Written::Text(text) => text.sample(family.name, labels, value),
+            Written::Protobuf(families) => families.sample(family.kind, labels, value),
+        })
     }
 
     /// Writes one bucket histogram. `counts` are by bucket, not cumulative, one more than there are `edges`.
@@ -135,10 +188,17 @@ impl<const N: usize> Samples<'_, N> {
         labels: [&str; N],
         edges_ns: &[u64],
         counts: &[u64],
-        sum: Span,
+        Span(sum): Span,
     ) -> &mut Self {
-        let edges = edges_ns.iter().map(|edge| Value::Span(Span(*edge)));
-        self.buckets(labels, edges, counts, Value::Span(sum))
+        let histogram = Histogram {
+            edges: edges_ns,
+            measure: nanoseconds,
+            counts,
+            sum,
+            exemplars: &[],
+            native: None,
+        };
+        self.buckets(labels, &histogram)
     }
 
     /// Writes one bucket histogram of plain numbers.
@@ -149,25 +209,47 @@ impl<const N: usize> Samples<'_, N> {
         counts: &[u64],
         sum: u64,
     ) -> &mut Self {
-        let edges = edges.iter().map(|edge| Value::Count(*edge));
-        self.buckets(labels, edges, counts, Value::Count(sum))
+        let histogram = Histogram {
+            edges,
+            measure: Value::Count,
+            counts,
+            sum,
+            exemplars: &[],
+            native: None,
+        };
+        self.buckets(labels, &histogram)
     }
 
-    fn buckets(
+    /// Writes one histogram of durations: classic buckets with their exemplars, and a native histogram where the format
+    /// has such.
+    pub(crate) fn durations(
         &mut self,
         labels: [&str; N],
-        edges: impl Iterator<Item = Value>,
-        counts: &[u64],
-        sum: Value,
+        cells: &Buckets,
+        exemplars: Option<&ByBucket<'_>>,
     ) -> &mut Self {
-        let mut below = 0;
-        for (edge, count) in edges.zip(counts) {
-            below += count;
-            self.line("_bucket", labels, Some(("le", &edge)), Value::Count(below));
-        }
-        let all = Value::Count(counts.iter().sum());
-        self.line("_bucket", labels, Some(("le", &"+Inf")), all);
-        self.totals(labels, sum, all)
+        let native = match self.exposition.written {
+            Written::Protobuf(_) => Some(Native::of(&edges::native(&cells.counts))),
+            Written::Text(_) => None,
+        };
+        let histogram = Histogram {
+            edges: &CLASSIC_NS,
+            measure: nanoseconds,
+            counts: &edges::classic(&cells.counts),
+            sum: cells.sum.0,
+            exemplars: exemplars.map_or(&[], |all| all),
+            native: native.as_ref(),
+        };
+        self.buckets(labels, &histogram)
+    }
+
+    fn buckets(&mut self, labels: [&str; N], histogram: &Histogram<'_>) -> &mut Self {
+        let name = self.family.name;
+        let series = histogram.counts.len() + 2;
+        self.write(labels, series, |written, labels| match written {
+            Written::Text(text) => text.histogram(name, labels, histogram),
+            Written::Protobuf(families) => families.histogram(labels, histogram),
+        })
     }
 
     /// Writes one summary; a quantile without a value is `NaN`.
@@ -178,106 +260,78 @@ impl<const N: usize> Samples<'_, N> {
         sum: Span,
         count: u64,
     ) -> &mut Self {
-        self.quantiles(labels, quantiles);
-        self.totals(labels, Value::Span(sum), Value::Count(count))
+        let name = self.family.name;
+        let series = quantiles.len() + 2;
+        self.write(labels, series, |written, labels| match written {
+            Written::Text(text) => {
+                text.quantiles(name, labels, quantiles);
+                text.totals(name, labels, Value::Span(sum), count);
+            }
+            Written::Protobuf(families) => families.summary(labels, quantiles, Some((sum, count))),
+        })
     }
 
     /// Writes quantiles without sum and count.
     pub fn quantiles(&mut self, labels: [&str; N], quantiles: &[(f64, Option<Span>)]) -> &mut Self {
-        for (quantile, value) in quantiles {
-            let value = value.map_or(Value::Real(f64::NAN), Value::Span);
-            self.line("", labels, Some(("quantile", quantile)), value);
-        }
-        self
+        let name = self.family.name;
+        let series = quantiles.len();
+        self.write(labels, series, |written, labels| match written {
+            Written::Text(text) => text.quantiles(name, labels, quantiles),
+            Written::Protobuf(families) => families.summary(labels, quantiles, None),
+        })
     }
 
-    fn totals(&mut self, labels: [&str; N], sum: Value, count: Value) -> &mut Self {
-        self.line("_sum", labels, None, sum);
-        self.line("_count", labels, None, count)
-    }
-
-    fn line(
+    /// Has so many series written, below the family's head.
+    fn write(
         &mut self,
-        suffix: &str,
-        labels: [&str; N],
-        extra: Option<(&str, &dyn fmt::Display)>,
-        value: Value,
+        values: [&str; N],
+        series: usize,
+        write: impl FnOnce(&mut Written, Pairs<'_>),
     ) -> &mut Self {
         if self.repeated {
             return self;
         }
         if !self.begun {
-            self.exposition.begin(self.family);
+            let family = self.family.entry();
+            match &mut self.exposition.written {
+                Written::Text(text) => text.begin(&family),
+                Written::Protobuf(families) => families.begin(&family),
+            }
+            self.exposition.names.push(family.name);
             self.begun = true;
         }
-        self.exposition.series += 1;
-        let text = &mut self.exposition.text;
-        text.push_str(self.family.name);
-        text.push_str(suffix);
-        let mut mark = '{';
-        for (name, value) in self.family.labels.iter().zip(labels) {
-            let _ = write!(text, "{mark}{name}=\"{}\"", Escaped(value, true));
-            mark = ',';
+        let mut labels = self.family.labels.map(|name| (name, ""));
+        for (label, value) in labels.iter_mut().zip(values) {
+            label.1 = value;
         }
-        if let Some((name, value)) = extra {
-            let _ = write!(text, "{mark}{name}=\"{value}\"");
-            mark = ',';
-        }
-        if mark == ',' {
-            text.push('}');
-        }
-        let _ = writeln!(text, " {value}");
-        self.exposition.pause();
+        write(&mut self.exposition.written, &labels);
+        self.exposition.count(series);
         self
     }
 }
 
-/// A label value, or (without quotes to escape) a help text.
-struct Escaped<'a>(&'a str, bool);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(mut rest, quoted) = *self;
-        while let Some(at) = rest.find(|c| c == '\\' || c == '\n' || (quoted && c == '"')) {
-            let (plain, special) = rest.split_at(at);
-            f.write_str(plain)?;
-            f.write_str(match special.as_bytes().first() {
-                Some(b'\n') => "\\n",
-                Some(b'"') => "\\\"",
-                _ => "\\\\",
-            })?;
-            rest = special.get(1..).unwrap_or_default();
-        }
-        f.write_str(rest)
+impl Histogram<'_> {
+    /// An edge, or the sum.
+    pub(crate) fn value(&self, counted: u64) -> Value {
+        (self.measure)(counted)
     }
 }
 
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Count(value) => write!(f, "{value}"),
-            Self::Signed(value) => write!(f, "{value}"),
-            Self::Real(value) if value.is_infinite() => {
-                f.write_str(if value > 0.0 { "+Inf" } else { "-Inf" })
-            }
-            Self::Real(value) => write!(f, "{value}"),
-            Self::Span(Span(ns)) => seconds(f, ns),
-        }
-    }
+fn nanoseconds(ns: u64) -> Value {
+    Value::Span(Span(ns))
 }
 
-/// Nanoseconds as seconds, exactly and without needless zeros.
-fn seconds(f: &mut fmt::Formatter<'_>, ns: u64) -> fmt::Result {
-    let (whole, mut rest) = (ns / 1_000_000_000, ns % 1_000_000_000);
-    if rest == 0 {
-        return write!(f, "{whole}");
+impl Value {
+    /// The nearest number that the wire has; durations in seconds.
+    #[allow(clippy::cast_precision_loss)]
+    pub(crate) fn real(self) -> f64 {
+        match self {
+            Self::Count(value) => value as f64,
+            Self::Signed(value) => value as f64,
+            Self::Real(value) => value,
+            Self::Span(Span(ns)) => ns as f64 / 1e9,
+        }
     }
-    let mut digits = 9;
-    while rest.is_multiple_of(10) {
-        rest /= 10;
-        digits -= 1;
-    }
-    write!(f, "{whole}.{rest:0digits$}")
 }
 
 impl From<u64> for Value {
@@ -313,14 +367,23 @@ impl From<bool> for Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names;
+    use crate::cells::RouteLabel;
+    use crate::names::{Kind, Unit};
+    use crate::{CacheLabel, names};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-    fn text(write: impl FnOnce(&mut Exposition)) -> String {
-        let mut exposition = Exposition::new();
+    fn in_format(format: Format, write: impl FnOnce(&mut Exposition)) -> Vec<u8> {
+        let mut exposition = Exposition::of(format);
         write(&mut exposition);
-        exposition.text
+        match exposition.written {
+            Written::Text(text) => text.finish().into_bytes(),
+            Written::Protobuf(families) => families.finish(),
+        }
+    }
+
+    fn text(write: impl FnOnce(&mut Exposition)) -> String {
+        String::from_utf8(in_format(Format::Text, write)).unwrap()
     }
 
     #[test]
@@ -409,5 +472,114 @@ mod tests {
         assert!(text.contains("\nerror_rate 0.25\n"));
         assert!(text.contains("\nmetrics_scrape_duration_seconds 0.00004\n"));
         assert!(text.ends_with("\nmetrics_series 3\n"));
+    }
+
+    static WAIT: Family<1> = Family {
+        name: "wait_seconds_total",
+        kind: Kind::Counter,
+        unit: Unit::Seconds,
+        labels: ["site"],
+        help: "Time \"lost\".",
+    };
+    static DURATION: Family<2> = Family {
+        name: "duration_seconds",
+        kind: Kind::Histogram,
+        unit: Unit::Seconds,
+        labels: ["route", "cache"],
+        help: "Durations.",
+    };
+    static SIZE: Family<1> = Family {
+        name: "batch_size",
+        kind: Kind::Histogram,
+        unit: Unit::Count,
+        labels: ["shard"],
+        help: "Batches.",
+    };
+    static TARGET: Family<0> = Family {
+        name: "target_seconds",
+        kind: Kind::Summary,
+        unit: Unit::Seconds,
+        labels: [],
+        help: "Targets.",
+    };
+    static POOL: Family<0> = Family {
+        name: "pool_bytes",
+        kind: Kind::Summary,
+        unit: Unit::Bytes,
+        labels: [],
+        help: "A summary with its sum.",
+    };
+    static RATE: Family<0> = Family {
+        name: "rate",
+        kind: Kind::Gauge,
+        unit: Unit::Ratio,
+        labels: [],
+        help: "Rate.",
+    };
+
+    /// One of each kind.
+    fn one_of_each(out: &mut Exposition) {
+        let mut cells = Buckets::default();
+        for (ns, count) in [(900, 2), (40_000, 3), (1_000_000, 1), (90_000_000_000, 1)] {
+            cells.counts[edges::cell_of(ns)] += count;
+        }
+        cells.sum = Span(90_001_121_800);
+        let exemplar = |duration, trace_id: &str, request_id: &str| Exemplar {
+            route: RouteLabel::Internal,
+            cache: CacheLabel::Hit,
+            duration: Span(duration),
+            at: Span(1_700_000_000_123_000_000),
+            trace_id: trace_id.to_owned(),
+            request_id: request_id.to_owned(),
+        };
+        let quick = exemplar(40_000, "", "a\"b");
+        let slow = exemplar(90_000_000_000, "0af7651916cd43dd", "7");
+        let mut exemplars = [None; CLASSIC_NS.len() + 1];
+        exemplars[2] = Some(&quick);
+        exemplars[CLASSIC_NS.len()] = Some(&slow);
+        out.family(&WAIT).sample(["store"], Span::from_micros(2));
+        out.family(&DURATION)
+            .durations(["a\nb", "hit"], &cells, Some(&exemplars));
+        out.family(&SIZE)
+            .histogram_of_counts(["0"], &[1, 2], &[4, 0, 1], 9);
+        let millisecond = Some(Span::from_millis(1));
+        out.family(&TARGET).quantiles([], &[(0.99, millisecond)]);
+        out.family(&POOL)
+            .summary([], &[(1.0, None)], Span::from_secs(2), 3);
+        out.value(&RATE, f64::NAN);
+    }
+
+    #[test]
+    fn classic_text_to_the_byte() {
+        let wanted = include_str!("../tests/data/one_of_each.prom");
+        assert_eq!(text(one_of_each), wanted);
+    }
+
+    #[test]
+    fn open_metrics_to_the_byte() {
+        let text = String::from_utf8(in_format(Format::OpenMetrics, one_of_each)).unwrap();
+        assert_eq!(text, include_str!("../tests/data/one_of_each.openmetrics"));
+    }
+
+    /// The bytes stand beside what they mean, read by another program.
+    #[test]
+    fn protobuf_to_the_byte() {
+        let bytes = in_format(Format::Protobuf, one_of_each);
+        let found: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let wanted = include_str!("../tests/data/one_of_each.protobuf");
+        let lines = wanted.lines().filter_map(|line| line.split('#').next());
+        let wanted: Vec<&str> = lines.flat_map(str::split_whitespace).collect();
+        assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn every_format_counts_the_same_series() {
+        let count = |format| {
+            let mut out = Exposition::of(format);
+            one_of_each(&mut out);
+            out.series()
+        };
+        let formats = [Format::Text, Format::OpenMetrics, Format::Protobuf];
+        assert_eq!(formats.map(count), [1 + 32 + 5 + 1 + 3 + 1; 3]);
     }
 }

@@ -6,11 +6,16 @@
 mod buckets;
 mod cells;
 mod duration;
+mod edges;
+mod exemplar;
 pub mod exposition;
+mod format;
 pub mod health;
 mod histogram;
 mod json;
 pub mod names;
+mod native;
+mod protobuf;
 mod published;
 mod reader;
 mod recorder;
@@ -18,6 +23,7 @@ mod render;
 mod series;
 mod slow;
 mod stages;
+mod text;
 mod window;
 pub mod words;
 
@@ -25,7 +31,9 @@ pub use cells::{
     CacheLabel, Counter, Gauge, LockSite, MethodLabel, PoolCells, RequestRecord, RouteLabel,
     ShardCells, Stage,
 };
+pub use exemplar::Exemplar;
 pub use exposition::Exposition;
+pub use format::Format;
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use published::{Published, Subscriber};
 pub use reader::{Labels, Reader, Supplement};

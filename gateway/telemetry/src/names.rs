@@ -71,7 +71,7 @@ pub struct Entry {
 }
 
 impl<const N: usize> Family<N> {
-    const fn entry(&'static self) -> Entry {
+    pub(crate) const fn entry(&'static self) -> Entry {
         Entry {
             name: self.name,
             kind: self.kind,
@@ -79,6 +79,28 @@ impl<const N: usize> Family<N> {
             labels: &self.labels,
             help: self.help,
         }
+    }
+}
+
+impl Entry {
+    /// The name without what says the type.
+    pub(crate) fn stem(&self) -> &'static str {
+        match self.kind {
+            Kind::Counter => self.name.strip_suffix("_total").unwrap_or(self.name),
+            _ => self.name,
+        }
+    }
+
+    /// The unit, where the name ends in it.
+    pub(crate) fn unit_suffix(&self) -> Option<&'static str> {
+        let unit = match self.unit {
+            Unit::Seconds | Unit::Timestamp => "seconds",
+            Unit::Bytes => "bytes",
+            Unit::Ratio => "ratio",
+            Unit::Rate | Unit::Count | Unit::Flag | Unit::Info => return None,
+        };
+        let rest = self.stem().strip_suffix(unit)?;
+        rest.ends_with('_').then_some(unit)
     }
 }
 
@@ -112,11 +134,14 @@ impl Unit {
     }
 }
 
-/// The reference of all families as a Markdown table.
+/// What a reader of any family has to know of the formats.
+const FORMATS: &str = include_str!("formats.md");
+
+/// The reference: the formats, and all families as a Markdown table.
 #[must_use]
 pub fn reference_markdown() -> String {
-    let mut text =
-        String::from("| family | type | unit | labels | meaning |\n|---|---|---|---|---|\n");
+    let mut text = String::from(FORMATS);
+    text.push_str("| family | type | unit | labels | meaning |\n|---|---|---|---|---|\n");
     for entry in ALL {
         let labels = entry.labels.iter().map(|label| format!("`{label}`"));
         // Writing to a string cannot fail.
@@ -347,6 +372,24 @@ mod tests {
         }
     }
 
+    /// To OpenMetrics a family is its stem, and no sample may have another family's name.
+    #[test]
+    fn no_sample_is_named_like_another_family() {
+        let suffixes = |kind| match kind {
+            Kind::Counter => &["", "_total", "_created"][..],
+            Kind::Gauge => &[""],
+            Kind::Histogram => &["", "_bucket", "_sum", "_count", "_created"],
+            Kind::Summary => &["", "_sum", "_count", "_created"],
+        };
+        let mut taken = BTreeSet::new();
+        for entry in ALL {
+            for suffix in suffixes(entry.kind) {
+                let name = format!("{}{suffix}", entry.stem());
+                assert!(taken.insert(name.clone()), "{name}");
+            }
+        }
+    }
+
     #[test]
     fn a_name_is_declared_once_and_explained() {
         let names: BTreeSet<_> = ALL.iter().map(|entry| entry.name).collect();
@@ -360,7 +403,8 @@ mod tests {
     #[test]
     fn the_reference_has_a_line_for_every_family() {
         let text = reference_markdown();
-        assert_eq!(text.lines().count(), ALL.len() + 2);
+        let formats = FORMATS.lines().count();
+        assert_eq!(text.lines().count(), formats + ALL.len() + 2);
         assert!(text.contains(
             "| `queue_depth` | gauge |  | `queue`, `shard` | Waiting in a queue: accept"
         ));

@@ -12,7 +12,7 @@ use crate::health::Report;
 use crate::json::Object;
 use crate::series::{Folded, Key, class_of};
 use crate::window::Totals;
-use crate::{CacheLabel, ShardCells, Window};
+use crate::{CacheLabel, Exemplar, ShardCells, Window};
 
 /// What dense ids are called in labels.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +30,8 @@ pub struct Supplement<'a> {
     pub evictions: &'a [(&'a str, u64)],
     /// `queue_depth` of further queues: queue, shard, depth.
     pub queues: &'a [(&'a str, ShardId, u64)],
+    /// Requests that stand for buckets of `http_request_duration_seconds`; the latest of a bucket is exported.
+    pub exemplars: &'a [Exemplar],
 }
 
 /// Reads the cells of all shards: samples the window each second and renders expositions.

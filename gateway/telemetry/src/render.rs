@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use base::{Moment, ShardId, Span};
 
 use crate::cells::{BATCH_EDGES, PoolCells};
-use crate::duration::EDGES_NS;
+use crate::edges::{self, CLASSIC_NS};
+use crate::exemplar;
 use crate::exposition::Exposition;
 use crate::health::heartbeat_age;
 use crate::names::{self, Family};
@@ -27,7 +28,7 @@ impl Reader {
         self.requests.collect(&self.shards);
         self.durations.collect(&self.shards);
         self.render_requests(out);
-        self.render_durations(out);
+        self.render_durations(more, out);
         self.render_stages(out);
         self.render_latency(out);
         self.render_rates(out);
@@ -63,14 +64,16 @@ impl Reader {
         out.value(&names::SERIES_DROPPED, dropped);
     }
 
-    fn render_durations(&self, out: &mut Exposition) {
+    fn render_durations(&self, more: &Supplement<'_>, out: &mut Exposition) {
+        let exemplars = exemplar::by_row(more.exemplars, &self.durations);
         let mut samples = out.family(&names::HTTP_REQUEST_DURATION);
         let touched = self.durations.rows.iter().filter(|(_, b)| b.count() > 0);
-        for ((route, cache), buckets) in touched {
+        for (row, buckets) in touched {
+            let (route, cache) = row;
             let route = route.map_or(OTHER, |route| self.route(route));
             let cache = CacheLabel::ALL.get(usize::from(*cache));
             let labels = [route, cache.map_or(OTHER, |cache| cache.as_str())];
-            samples.histogram(labels, &EDGES_NS, &buckets.counts, buckets.sum);
+            samples.durations(labels, buckets, exemplars.get(row));
         }
     }
 
@@ -240,7 +243,8 @@ impl Reader {
             .collect();
         let mut samples = out.family(&names::INDEX_TURN);
         for (cells, turns) in &touched {
-            samples.histogram([&label(cells)], &EDGES_NS, &turns.counts, turns.sum);
+            let counts = edges::classic(&turns.counts);
+            samples.histogram([&label(cells)], &CLASSIC_NS, &counts, turns.sum);
         }
     }
 

@@ -315,6 +315,7 @@ fn what_is_measured_shows() {
     let more = Supplement {
         evictions: &[("capacity", 4)],
         queues: &[("accept", ShardId(1), 9)],
+        ..Supplement::default()
     };
     reader.render(Moment(100 * SECOND), &more, &mut out);
     let text = out.finish(Span(1));
@@ -357,6 +358,7 @@ fn promtool_has_nothing_to_say() {
     let more = Supplement {
         evictions: &[("capacity", 4)],
         queues: &[("accept", ShardId(1), 9)],
+        ..Supplement::default()
     };
     let mut out = Exposition::new();
     reader.render(Moment(100 * SECOND), &more, &mut out);

@@ -20,7 +20,7 @@ use std::time::Duration;
 use base::{Moment, Span};
 use platform::host::pin::pin;
 use telemetry::health::{Component, Report, Status};
-use telemetry::{Labels, Reader};
+use telemetry::{Format, Labels, Reader};
 use tokio::sync::mpsc;
 
 use crate::clock;
@@ -279,9 +279,9 @@ impl Control {
     }
 
     /// What `/metrics` answers.
-    pub(crate) fn exposition(&self) -> String {
+    pub(crate) fn exposition(&self, format: Format) -> Vec<u8> {
         let State { reader, config, .. } = &mut *self.state();
-        scrape::render(&self.running, reader, config)
+        scrape::render(&self.running, reader, config, format)
     }
 
     /// Whether the end has begun.

@@ -4,21 +4,21 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use base::ShardId;
+use base::{ShardId, Stamp};
 use platform::host::HostRoot;
 use platform::host::cgroup::Cgroups;
 use platform::host::memory::MemoryFacts;
 use platform::host::process::Process;
-use telemetry::{Exposition, Reader, Supplement, exposition, names};
+use telemetry::{Exposition, Format, Reader, Supplement, names};
 
 use super::Control;
 use crate::running::Running;
 use crate::{build, clock};
 
-/// The routes of the metrics port: `GET /metrics`.
+/// The routes of the metrics port: `GET /metrics`, in the format that `Accept` prefers.
 pub(crate) fn router(control: Arc<Control>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
@@ -26,24 +26,43 @@ pub(crate) fn router(control: Arc<Control>) -> Router {
         .with_state(control)
 }
 
-async fn metrics(State(control): State<Arc<Control>>) -> Response {
-    let text = control.exposition();
-    ([(header::CONTENT_TYPE, exposition::CONTENT_TYPE)], text).into_response()
+async fn metrics(State(control): State<Arc<Control>>, fields: HeaderMap) -> Response {
+    let accepted = fields.get_all(header::ACCEPT).iter();
+    let accepted: Vec<_> = accepted.filter_map(|line| line.to_str().ok()).collect();
+    let format = Format::preferred(&accepted.join(","));
+    let fields = [
+        (header::CONTENT_TYPE, format.content_type()),
+        (header::VARY, "Accept"),
+    ];
+    (fields, control.exposition(format)).into_response()
 }
 
 /// Renders everything.
-pub(super) fn render(running: &Running, reader: &mut Reader, config: &ConfigState) -> String {
+pub(super) fn render(
+    running: &Running,
+    reader: &mut Reader,
+    config: &ConfigState,
+    format: Format,
+) -> Vec<u8> {
     let began = clock::moment();
-    let mut out = Exposition::new();
+    let mut out = Exposition::of(format);
     let stats = (running.store_stats)();
     let evictions = [
         ("capacity", stats.evicted_capacity),
         ("replaced", stats.replaced),
         ("removed", stats.removed),
     ];
+    // The classic text has no place for them.
+    let exemplars = match format {
+        Format::Text => Vec::new(),
+        Format::OpenMetrics | Format::Protobuf => {
+            reader.exemplars(Stamp(began.0), clock::epoch_ns())
+        }
+    };
     let more = Supplement {
         evictions: &evictions,
         queues: &[],
+        exemplars: &exemplars,
     };
     reader.render(began, &more, &mut out);
     out.value(&names::CACHE_ENTRIES, stats.objects);
@@ -52,7 +71,7 @@ pub(super) fn render(running: &Running, reader: &mut Reader, config: &ConfigStat
     render_memory(running, &mut out);
     render_process(&running.host.root, &mut out);
     render_build(running, config, &mut out);
-    out.finish(clock::moment() - began)
+    out.encode(clock::moment() - began)
 }
 
 /// The configuration in force.
