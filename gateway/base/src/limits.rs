@@ -68,8 +68,6 @@ pub const PIPELINE_BYTES_MAX: usize = 64 << 10;
 pub const FLIGHT_WAITERS_MAX: usize = 65_536;
 /// Messages a shard's mailbox holds; beyond it the sender sets the "look at everything" flag instead.
 pub const MAILBOX_MESSAGES_MAX: usize = 4_096;
-/// Seconds for which an answer that came later keeps its place against one that came before it.
-pub const LANDING_SECONDS_MAX: u64 = 600;
 /// Bodies of parts that one answer is put together from; beyond, parts stay by themselves.
 pub const JOINED_BODIES_MAX: usize = 64;
 /// Answers of one key that vary, stored side by side; beyond, the oldest go.

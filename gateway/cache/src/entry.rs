@@ -84,15 +84,10 @@ impl<M: Memory> Entry<M> {
     }
 
     /// Whether it has a whole answer to the same requests that came later: one whose body was slow does not take its place.
-    /// A clock set back by more than [`LANDING_SECONDS_MAX`](limits::LANDING_SECONDS_MAX) does not count.
     #[must_use]
     pub fn is_newer(&self, object: &Object<M>) -> bool {
         self.objects.iter().any(|held| {
-            let later = held.terms.lifetime.received.0;
-            let later = later.saturating_sub(object.terms.lifetime.received.0);
-            held.part.is_none()
-                && held.variant == object.variant
-                && (1..=limits::LANDING_SECONDS_MAX).contains(&later)
+            held.part.is_none() && held.variant == object.variant && held.is_later(object)
         })
     }
 

@@ -304,6 +304,12 @@ impl<M: Memory> Flight<M> {
         self.id
     }
 
+    /// Whether clients of other shards joined it, be they gone since.
+    #[must_use]
+    pub fn has_other_shards(&self, shard: ShardId) -> bool {
+        self.lock().followers.has_others(shard)
+    }
+
     /// How it stands now. For looking without having had a notice; after one, [`look`](Self::look), or a further notice
     /// may come that tells nothing new.
     #[must_use]
@@ -470,6 +476,15 @@ impl Followers {
             // It is about to look at the state for the first time; what comes after that must reach it.
             word.noticed &= !bit;
         }
+    }
+
+    fn has_others(&self, shard: ShardId) -> bool {
+        let (own, bit) = place(shard);
+        let mut words = self.words.iter().enumerate();
+        words.any(|(index, word)| {
+            let own = if index == own { bit } else { 0 };
+            word.subscribed & !own != 0
+        })
     }
 
     fn forget_notice(&mut self, shard: ShardId) {

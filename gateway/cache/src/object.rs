@@ -1,5 +1,7 @@
 //! A stored answer: its head, its terms, and a body that every shard may read while one writer appends to it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use base::Memory;
 use http::Name;
 use http::etag::EntityTag;
@@ -24,6 +26,15 @@ pub struct Object<M: Memory> {
     pub part: Option<Part>,
     /// The body.
     pub body: Body<M>,
+    /// Its place among all heads that arrived or were updated in this process.
+    order: u64,
+}
+
+/// The last place given out.
+static LAST_ORDER: AtomicU64 = AtomicU64::new(0);
+
+fn next_order() -> u64 {
+    LAST_ORDER.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 /// Status and fields as stored.
@@ -47,6 +58,7 @@ impl<M: Memory> Object<M> {
             variant,
             part: None,
             body,
+            order: next_order(),
         }
     }
 
@@ -74,6 +86,7 @@ impl<M: Memory> Object<M> {
             variant,
             part: self.part,
             body: self.body.clone(),
+            order: next_order(),
         }
     }
 
@@ -112,7 +125,14 @@ impl<M: Memory> Object<M> {
                 complete: Some(complete),
             }),
             body,
+            order: self.order,
         })
+    }
+
+    /// Whether its head came after the other's.
+    #[must_use]
+    pub fn is_later(&self, other: &Self) -> bool {
+        self.order > other.order
     }
 
     /// Whether both are of one state of the representation: they have the same strong validator (RFC 9110 §15.3.7.3).

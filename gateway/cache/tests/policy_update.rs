@@ -206,6 +206,12 @@ fn a_304_is_held_to_the_rules_of_an_answer() {
     let (_, terms) = after_by(&by(SetCookie::Refuse), &[], &held, &cookie);
     assert_eq!(terms.unwrap_err(), Reason::SetCookie);
 
+    // Whose it is who asked, unless the origin says for how long others may have it.
+    let (fields, terms) = after_by(&rules, &[], &held, &cookie);
+    assert!(terms.is_ok() && !fields.contains("Set-Cookie"), "{fields}");
+    let (fields, _) = after_by(&rules, &[], &held, &["Set-Cookie: a=b", FRESH]);
+    assert!(fields.contains("Set-Cookie: a=b"), "{fields}");
+
     let named = ["Cache-Control: max-age=60, private=\"x-a\""];
     let (fields, terms) = after(&held, &named);
     assert!(terms.is_ok() && !fields.contains("X-A"), "{fields}");

@@ -167,8 +167,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
     }
 
-    /// The leader's client left: its fetch goes on for the store and for those who follow.
-    fn disown(&mut self, io: &D, socket: SocketId, flight: FlightId) {
+    /// The leader's client left, or has its answer: its fetch goes on for the store and for those who follow.
+    pub(crate) fn disown(&mut self, io: &D, socket: SocketId, flight: FlightId) {
         if let Some(ticket) = self.leading.get(&flight).copied()
             && let Some(fetch) = self.fetches.at(ticket)
             && fetch.client == Some(socket)

@@ -35,7 +35,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         match self.put_together(io, ticket, response, &missing) {
             Some((object, writer)) => {
                 let object = Arc::new(object);
-                self.publish(ticket, response, &object, Brought::Completed);
+                self.publish(io, ticket, response, &object, Brought::Completed);
                 if let Some(fetch) = self.fetches.at(ticket) {
                     fetch.filling = Some(Filling { object, writer });
                 }

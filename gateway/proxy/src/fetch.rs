@@ -73,6 +73,8 @@ pub(crate) struct Fetch<D: Driver> {
     pub(crate) keeps_alive: bool,
     /// When it ends at the latest, its client gone.
     pub(crate) ends_by: Moment,
+    /// How often that was put off for the sake of clients on other shards.
+    pub(crate) put_off: u8,
 }
 
 /// What a stored part lacks of what a client wants.
@@ -185,6 +187,7 @@ impl<D: Driver> Fetch<D> {
             interim: 0,
             keeps_alive: false,
             ends_by: Moment(u64::MAX),
+            put_off: 0,
         }
     }
 

@@ -82,6 +82,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             followers
                 .clients
                 .retain(|socket| self.is_served_by(*socket, id));
+            // Who was decided on again may wait for the same flight anew.
+            if let Some(anew) = self.followers.remove(&id) {
+                followers.clients.extend(anew.clients);
+            }
             self.followers.insert(id, followers);
         }
     }

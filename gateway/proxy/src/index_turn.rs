@@ -65,9 +65,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
     }
 
-    /// Puts into the index what this turn may.
+    /// Puts into the index what this turn may; one answer in any case, or requests would keep all of them out.
     pub(crate) fn land_some(&mut self, io: &D) {
-        while !self.index_is_spent()
+        let mut landed = 0;
+        while (landed == 0 || !self.index_is_spent())
             && let Some(landing) = self.landings.pop_front()
         {
             if self.may_land(io, &landing) {
@@ -81,6 +82,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 }
             }
             self.landed(landing.leader);
+            landed += 1;
         }
     }
 

@@ -174,6 +174,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         if let Some(socket) = fetch.socket {
             self.expect_bytes(io, socket);
         }
+        let overtaken = self.is_overtaken(ticket);
         self.invalidate(io, ticket, response);
         let trouble = Trouble::Status(response.status);
         if self.confirmed(io, ticket, response)
@@ -189,7 +190,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let leads = fetch.leader.is_some();
         match policy::storable(&order.facts, response, fetch.requested, now, &order.rules) {
             _ if !leads => {
-                self.copy_post(io, ticket, response);
+                if !overtaken {
+                    self.copy_post(io, ticket, response);
+                }
                 self.pass_answer(io, ticket, response, None);
             }
             Ok(terms) if policy::part(response).is_some() => {
@@ -206,6 +209,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 self.pass_answer(io, ticket, response, Some(reason.as_str()));
             }
         }
+    }
+
+    /// Whether what is stored under the key was ended since the request was made.
+    fn is_overtaken(&mut self, ticket: Ticket) -> bool {
+        let fetch = self.fetches.at(ticket);
+        let began = fetch.and_then(|fetch| Some((fetch.order.key.as_ref()?.hash(), fetch.purges)));
+        began.is_some_and(|(hash, purges)| self.flights.purges(hash) != purges)
     }
 
     /// An answer to POST that is what GET would get (RFC 9110 §9.3.3) is kept for GET.
@@ -342,7 +352,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return Err("storage-full");
         };
         let object = Arc::new(object);
-        self.publish(ticket, response, &object, Brought::Stored);
+        self.publish(io, ticket, response, &object, Brought::Stored);
         if let Some(fetch) = self.fetches.at(ticket) {
             fetch.filling = Some(Filling { object, writer });
         }
@@ -393,7 +403,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let terms = terms.unwrap_or(basis.terms);
         let variant = self.variant_after(io, ticket, response, &basis);
         let object = Arc::new(basis.freshened(fields.into_boxed_slice(), terms, variant));
-        if refused.is_some() {
+        // What is one client's by its credentials ends nothing for the others.
+        if refused.is_some_and(|reason| reason != Reason::Authorization) {
             let key = object.key.clone();
             self.purge(io, &key);
         }
@@ -410,13 +421,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 Brought::Revalidated
             }
         };
-        self.publish(ticket, response, &object, brought);
+        self.publish(io, ticket, response, &object, brought);
         true
     }
 
     /// Shares what a fetch brought with those who wait; its own client gets the lines besides that nobody else does.
     pub(crate) fn publish(
         &mut self,
+        io: &D,
         ticket: Ticket,
         response: &Response<'_>,
         object: &Arc<Object<D::Memory>>,
@@ -428,9 +440,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(leader) = &fetch.leader else {
             return;
         };
+        let now = io.now().wall;
         leader.publish(Arc::clone(object), brought);
         let flight = leader.flight().id();
-        let own = policy::own_fields(response, &fetch.order.rules);
+        let updates = brought != Brought::Stored;
+        let own = policy::own_fields(response, updates, now, &fetch.order.rules);
         let client = fetch.client.filter(|_| !own.is_empty());
         self.moved.push(flight);
         if let Some(client) = client.filter(|client| self.follows(*client, flight))

@@ -145,6 +145,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(Answer::Serving(serving)) = owner.map(|exchange| &mut exchange.answer) else {
             return self.abort(io, ticket);
         };
+        if serving.end < u64::MAX {
+            // It was told 304 and wants no body.
+            return self.abort(io, ticket);
+        }
         serving.spill = Some(ticket);
         self.hold(io, ticket, bytes, left);
     }

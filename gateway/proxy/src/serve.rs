@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use base::{Driver, Moment, Part, Scratch as _, SocketId, Stamp, limits};
+use base::{Driver, Moment, Part, Scratch as _, SocketId, limits};
 use cache::policy::RequestFacts;
 use cache::{BodyState, NodeStore, Resident};
 use http::{BodyLength, Name};
@@ -255,8 +255,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             match self.step(io, socket) {
                 Step::Waiting => break,
                 Step::Over => {
-                    let at = io.stamp();
-                    self.finish(socket, at);
+                    self.finish(io, socket);
                     self.advance(io, socket);
                 }
                 Step::Cut => return self.cut(io, socket),
@@ -339,7 +338,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// The answer under way is whole in the output.
-    fn finish(&mut self, socket: SocketId, at: Stamp) {
+    fn finish(&mut self, io: &D, socket: SocketId) {
         let Some(work) = self
             .clients
             .at(socket)
@@ -350,11 +349,16 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(mut exchange) = work.exchange.take() else {
             return;
         };
-        exchange.timing.enter(Stage::Send, at);
+        exchange.timing.enter(Stage::Send, io.stamp());
         let timing = &exchange.timing;
         let (asked, status, cache) = (exchange.asked, exchange.status, exchange.cache);
         work.record(asked, (status, cache), timing, exchange.about);
         self.answered(socket, exchange.asked);
+        if let Answer::Serving(serving) = &exchange.answer
+            && let Some(flight) = &serving.flight
+        {
+            self.disown(io, socket, flight.id());
+        }
         if exchange.body.is_some() {
             // It would be taken for the next request.
             self.answered_unread(socket);

@@ -2,14 +2,17 @@
 
 use std::mem;
 
-use base::{Closing, Driver, Moment, SocketId, Span};
-use cache::NodeStore;
+use base::{Closing, Driver, Moment, SocketId, Span, limits};
+use cache::{Leader, NodeStore};
 
 use crate::Proxy;
 use crate::client::{Answer, Asked, Patience};
 use crate::fetch::Stage;
 use crate::table::Ticket;
 use crate::wheel::Wheel;
+
+/// Times that a fetch whose client left is put off for clients on other shards.
+const PUT_OFFS_MAX: u8 = 12;
 
 impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// Looks at the connections whose slots came up.
@@ -118,6 +121,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(ticket) = conn.fetch else {
             return self.close_conn(io, socket, Closing::Orderly);
         };
+        if self.is_attended(ticket, now) {
+            return self.expect_bytes(io, socket);
+        }
         let stage = self.fetches.at(ticket).map(|fetch| fetch.stage);
         match stage {
             Some(Stage::Connecting) => {
@@ -128,6 +134,26 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             Some(Stage::Tunnel) => self.tunnel_late(io, ticket, socket),
             Some(Stage::Done) | None => {}
         }
+    }
+
+    /// A fetch without its client is at the end of its time, but others follow it: it gets as much again. Of other shards
+    /// nobody knows whether those who joined still wait, so for their sake it does so for an hour at most.
+    fn is_attended(&mut self, ticket: Ticket, now: Moment) -> bool {
+        let shard = self.shard;
+        let Some(fetch) = self.fetches.at(ticket).filter(|fetch| fetch.ends_by <= now) else {
+            return false;
+        };
+        let Some(flight) = fetch.leader.as_ref().map(Leader::flight) else {
+            return false;
+        };
+        let followers = self.followers.get(&flight.id());
+        let is_followed_here = followers.is_some_and(|followers| !followers.clients.is_empty());
+        let may_be_elsewhere = fetch.put_off < PUT_OFFS_MAX && flight.has_other_shards(shard);
+        if is_followed_here || may_be_elsewhere {
+            fetch.put_off += u8::from(!is_followed_here);
+            fetch.ends_by = now + limits::UNATTENDED_FETCH_MAX;
+        }
+        is_followed_here || may_be_elsewhere
     }
 
     /// The client of a tunnel took bytes.

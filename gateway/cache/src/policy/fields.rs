@@ -4,6 +4,7 @@ use base::Wall;
 use http::{Name, Response, date};
 
 use super::directives::Directives;
+use super::update::shares_cookies;
 use super::{Rules, SetCookie};
 
 /// The field lines to store of an answer, `Name: value\r\n` each, names and values byte for byte and in order. Left out
@@ -27,14 +28,17 @@ pub fn head_fields(response: &Response<'_>, now: Wall, rules: &Rules) -> Vec<u8>
 }
 
 /// The field lines of an answer that [`head_fields`] leaves out although a client may have them: they are for whose request it
-/// answers alone.
+/// answers alone. Of one that updates a stored answer, as it arrives `now`, these are its cookies too, unless it brings a
+/// lifetime.
 #[must_use]
-pub fn own_fields(response: &Response<'_>, rules: &Rules) -> Vec<u8> {
+pub fn own_fields(response: &Response<'_>, updates: bool, now: Wall, rules: &Rules) -> Vec<u8> {
     let directives = Directives::of(&response.fields, rules);
+    let keeps_cookies = !updates || shares_cookies(response, now, rules);
     let mut lines = Vec::new();
     for (name, written, value) in response.fields.iter() {
-        if !is_hop_s(response, name, written) && is_own(response, &directives, rules, name, written)
-        {
+        let is_own = name == Name::SetCookie && !keeps_cookies
+            || is_own(response, &directives, rules, name, written);
+        if is_own && !is_hop_s(response, name, written) {
             push_line(&mut lines, written, value);
         }
     }

@@ -9,9 +9,11 @@ use http::head::HEAD_BYTES_CEILING;
 use http::write::Decimal;
 use http::{FieldTable, Fields, HeadLimits, Name, Parsed, Response, parse_response};
 
+use super::directives::Directives;
 use super::fields::{head_fields as lines_to_store, push_line, stored_lines};
+use super::freshness::{date_of, explicit};
 use super::storing;
-use super::{Reason, RequestFacts, Rules, Terms};
+use super::{Reason, RequestFacts, Rules, SetCookie, Terms};
 
 /// The field lines that ask the origin whether a stored answer still holds (§4.3.1), validators byte for byte as stored:
 /// `If-None-Match` and `If-Modified-Since`, as far as there is what they need.
@@ -78,7 +80,11 @@ pub fn freshened(
     (requested, received): (Wall, Wall),
     rules: &Rules,
 ) -> (Vec<u8>, Result<Terms, Reason>) {
-    let merged = merged(head_fields, &lines_to_store(response, received, rules));
+    let mut new = lines_to_store(response, received, rules);
+    if !shares_cookies(response, received, rules) {
+        new = without_cookies(&new);
+    }
+    let merged = merged(head_fields, &new);
     let text = whole_head(status, &merged, &response.fields);
     let limits = HeadLimits {
         head_bytes: HEAD_BYTES_CEILING,
@@ -92,6 +98,25 @@ pub fn freshened(
     };
     let terms = storing::terms(facts.authorization, &whole, requested, received, rules);
     (lines_to_store(&whole, received, rules), terms)
+}
+
+/// Whether a cookie beside the confirmation of a stored answer is stored with it: not where it comes without a lifetime of its
+/// own, for then nobody said that others may have it (§7.3).
+pub(super) fn shares_cookies(response: &Response<'_>, received: Wall, rules: &Rules) -> bool {
+    let directives = Directives::of(&response.fields, rules);
+    let date = date_of(&response.fields, received);
+    let lasts = || explicit(&response.fields, &directives, date, received).is_some();
+    rules.set_cookie != SetCookie::Store || !response.fields.has(Name::SetCookie) || lasts()
+}
+
+fn without_cookies(lines: &[u8]) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(lines.len());
+    for (name, written, value) in stored_lines(lines) {
+        if name != Name::SetCookie {
+            push_line(&mut kept, written, value);
+        }
+    }
+    kept
 }
 
 /// What a HEAD's answer says of the stored answer to a GET.

@@ -182,6 +182,7 @@ impl Memory for Slab {
             published: AtomicUsize::new(0),
             units: AtomicUsize::new(units),
             sent: AtomicUsize::new(0),
+            often: AtomicBool::new(false),
             lent: AtomicBool::new(false),
             arena,
             slab: self.clone(),
@@ -217,8 +218,10 @@ struct Block {
     published: AtomicUsize,
     /// Units that come back when the block goes; lowered once, by the writer's end.
     units: AtomicUsize,
-    /// Bytes of it that sockets were given, whole pages of theirs copied or lent.
+    /// Bytes of it that sockets were given.
     sent: AtomicUsize,
+    /// They were so many that lending its pages is worth it, from now on.
+    often: AtomicBool,
     /// A socket was given pages of it, and may hold them for longer than the block lives.
     lent: AtomicBool,
     arena: usize,
@@ -330,20 +333,22 @@ impl SlabPin {
     pub(crate) fn lendable(&self, start: usize, end: usize) -> usize {
         let block = &self.0.0;
         let arena = block.slab.0.arenas.get(block.arena);
-        let whole = block.whole_pages();
-        let often = block.sent.load(Ordering::Relaxed) / LEND_AFTER >= whole;
-        if !often || arena.is_none_or(|arena| !arena.lends) {
+        // Looked at in this order: what grows meanwhile is only more.
+        if !block.often.load(Ordering::Acquire) || arena.is_none_or(|arena| !arena.lends) {
             return 0;
         }
-        end.min(whole).saturating_sub(start)
+        end.min(block.whole_pages()).saturating_sub(start)
     }
 
     /// Counts bytes that are being sent.
     pub(crate) fn count(&self, bytes: usize) {
-        let sent = &self.0.0.sent;
+        let block = &self.0.0;
         // What threads lose of each other's counts makes no difference.
-        let count = sent.load(Ordering::Relaxed).saturating_add(bytes);
-        sent.store(count, Ordering::Relaxed);
+        let sent = block.sent.load(Ordering::Relaxed).saturating_add(bytes);
+        block.sent.store(sent, Ordering::Relaxed);
+        if sent / LEND_AFTER >= self.0.capacity() {
+            block.often.store(true, Ordering::Release);
+        }
     }
 
     /// Says that a socket may hold pages of [`lendable`](Self::lendable) bytes from now on, for as long as it likes: they
@@ -387,6 +392,22 @@ mod tests {
         assert_eq!(writer.append(b"second"), 6);
         assert_eq!(&*pin, b"first second");
         assert_eq!(reader.bytes().as_ptr(), pin.as_ptr());
+    }
+
+    #[test]
+    fn pages_are_worth_lending_after_eight_times_their_bytes_and_stay_so_as_they_grow() {
+        let slab = slab(HUGE_PAGE_BYTES);
+        let mut writer = slab.reserve(4 * PAGE_BYTES).unwrap();
+        writer.append(&[1; 2 * PAGE_BYTES + 100]);
+        let pin = Slab::pin(&writer.extent());
+        pin.count(8 * 4 * PAGE_BYTES - 1);
+        assert_eq!(pin.lendable(0, usize::MAX), 0);
+        pin.count(1);
+        assert_eq!(pin.lendable(0, usize::MAX), 2 * PAGE_BYTES);
+        assert_eq!(pin.lendable(100, PAGE_BYTES + 7), PAGE_BYTES - 93);
+        assert_eq!(pin.lendable(2 * PAGE_BYTES, usize::MAX), 0);
+        writer.append(&[1; PAGE_BYTES]);
+        assert_eq!(pin.lendable(0, usize::MAX), 3 * PAGE_BYTES);
     }
 
     #[test]

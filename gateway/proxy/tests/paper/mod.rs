@@ -32,6 +32,12 @@ pub struct Paper {
     pub connects: VecDeque<SocketId>,
     /// Sends stay unfinished until [`Paper::release`].
     pub hold_sends: bool,
+    /// What goes to origins is not held.
+    pub hold_clients_only: bool,
+    /// Every stamp is so much later than the one before.
+    pub stamp_step: u64,
+    stamps: Cell<u64>,
+    outward: Vec<u32>,
     completions: Vec<Completion<Paper>>,
     held: Vec<SocketId>,
     received: Pool,
@@ -124,6 +130,10 @@ impl Paper {
             sockets: Vec::new(),
             connects: VecDeque::new(),
             hold_sends: false,
+            hold_clients_only: false,
+            stamp_step: 0,
+            stamps: Cell::new(0),
+            outward: Vec::new(),
             completions: Vec::new(),
             held: Vec::new(),
             received: Rc::default(),
@@ -185,11 +195,12 @@ impl Driver for Paper {
     }
 
     fn stamp(&self) -> Stamp {
-        Stamp(self.now.moment.0)
+        self.stamps.set(self.stamps.get() + self.stamp_step);
+        Stamp(self.now.moment.0 + self.stamps.get())
     }
 
     fn arrival(&self) -> Stamp {
-        Stamp(self.now.moment.0)
+        Stamp(self.now.moment.0 + self.stamps.get())
     }
 
     fn scratch(&mut self) -> Option<ScratchBuffer> {
@@ -211,6 +222,7 @@ impl Driver for Paper {
     fn connect(&mut self, _: SocketAddr) -> Result<SocketId, Full> {
         let socket = self.open();
         self.connects.push_back(socket);
+        self.outward.push(socket.index);
         Ok(socket)
     }
 
@@ -235,7 +247,7 @@ impl Driver for Paper {
             }
         }
         parts.clear();
-        if self.hold_sends {
+        if self.hold_sends && !(self.hold_clients_only && self.outward.contains(&socket.index)) {
             self.held.push(socket);
         } else {
             self.finish(socket);
@@ -396,6 +408,15 @@ impl World {
         Node::by(rules, |_| {}, 64 << 20).shard(0)
     }
 
+    pub fn pair_by(
+        rules: Rules,
+        adjust: impl FnOnce(&mut Settings),
+        memory_bytes: u64,
+    ) -> (Self, Self) {
+        let node = Node::by(rules, adjust, memory_bytes);
+        (node.shard(0), node.shard(1))
+    }
+
     /// Two shards of one node.
     pub fn pair() -> (Self, Self) {
         let node = Node::new(|_| {}, 64 << 20);
@@ -419,7 +440,7 @@ impl World {
             }
             self.batch = batch;
             self.proxy.end_turn(&mut self.io);
-            if done {
+            if done && self.proxy.next_deadline() != Some(Moment(0)) {
                 return;
             }
         }
