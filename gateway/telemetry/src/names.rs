@@ -339,6 +339,29 @@ families! {
     PROCESS_START_TIME: Gauge Timestamp "process_start_time_seconds" []
         "When the process started.";
 
+    NETWORK_LISTEN_OVERFLOWS: Counter Count "network_listen_overflows_total" []
+        "Connections the kernel dropped because a listener's accept queue was full, in the process's network namespace (ListenOverflows).";
+    NETWORK_LISTEN_DROPS: Counter Count "network_listen_drops_total" []
+        "Connections the kernel dropped at listeners for any reason, network_listen_overflows_total included (ListenDrops).";
+    NETWORK_RETRANSMITS: Counter Count "network_retransmitted_segments_total" []
+        "TCP segments sent again, in the process's network namespace (RetransSegs).";
+    NETWORK_RECEIVE_QUEUE_DROPS: Counter Count "network_receive_queue_drops_total" []
+        "TCP segments dropped because their socket's receive buffer was full (TCPRcvQDrop).";
+    NETWORK_BACKLOG_DROPS: Counter Count "network_backlog_drops_total" []
+        "TCP segments dropped because their socket's backlog was full (TCPBacklogDrop).";
+    NETWORK_SOFTNET_DROPPED: Counter Count "network_softnet_dropped_total" []
+        "Packets dropped because a CPU's backlog was full, all CPUs of the machine together (softnet_stat).";
+    NETWORK_SOFTNET_SQUEEZED: Counter Count "network_softnet_squeezed_total" []
+        "Times a CPU stopped taking packets with some left because its budget was used up, all CPUs of the machine together (softnet_stat).";
+    NETWORK_RECEIVE_ERRORS: Counter Count "network_receive_errors_total" ["device"]
+        "Packets a network device received with errors; at most 16 devices, without lo and veth*.";
+    NETWORK_RECEIVE_DROP: Counter Count "network_receive_drop_total" ["device"]
+        "Packets a network device received and dropped.";
+    NETWORK_TRANSMIT_ERRORS: Counter Count "network_transmit_errors_total" ["device"]
+        "Packets a network device did not send for errors.";
+    NETWORK_TRANSMIT_DROP: Counter Count "network_transmit_drop_total" ["device"]
+        "Packets dropped instead of sent by a network device.";
+
     METRICS_SCRAPE_DURATION: Gauge Seconds "metrics_scrape_duration_seconds" []
         "How long rendering this exposition took.";
     METRICS_SERIES: Gauge Count "metrics_series" []

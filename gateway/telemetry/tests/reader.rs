@@ -402,6 +402,7 @@ fn promtool_has_nothing_to_say() {
     ] {
         out.value(family, 1u64);
     }
+    add_network(&mut out);
     let text = out.finish(Span::from_micros(250));
     for entry in names::ALL {
         assert!(
@@ -415,6 +416,29 @@ fn promtool_has_nothing_to_say() {
         return;
     };
     assert_eq!(said, "", "{text}");
+}
+
+fn add_network(out: &mut Exposition) {
+    use telemetry::names;
+    for family in [
+        &names::NETWORK_LISTEN_OVERFLOWS,
+        &names::NETWORK_LISTEN_DROPS,
+        &names::NETWORK_RETRANSMITS,
+        &names::NETWORK_RECEIVE_QUEUE_DROPS,
+        &names::NETWORK_BACKLOG_DROPS,
+        &names::NETWORK_SOFTNET_DROPPED,
+        &names::NETWORK_SOFTNET_SQUEEZED,
+    ] {
+        out.value(family, 1u64);
+    }
+    for family in [
+        &names::NETWORK_RECEIVE_ERRORS,
+        &names::NETWORK_RECEIVE_DROP,
+        &names::NETWORK_TRANSMIT_ERRORS,
+        &names::NETWORK_TRANSMIT_DROP,
+    ] {
+        out.family(family).sample(["eth0"], 1u64);
+    }
 }
 
 /// What `promtool check metrics` says and how it ends, or `None` where it is not installed.

@@ -9,6 +9,7 @@ pub(crate) mod fixture;
 mod hwloc;
 pub mod limits;
 pub mod memory;
+pub mod network;
 pub mod pin;
 pub mod process;
 pub mod topology;

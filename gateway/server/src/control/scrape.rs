@@ -11,6 +11,7 @@ use base::{ShardId, Stamp};
 use platform::host::HostRoot;
 use platform::host::cgroup::Cgroups;
 use platform::host::memory::MemoryFacts;
+use platform::host::network::{Device, Network};
 use platform::host::process::Process;
 use telemetry::{Exposition, Format, Reader, Supplement, names};
 
@@ -70,6 +71,7 @@ pub(super) fn render(
     render_shards(running, &mut out);
     render_memory(running, &mut out);
     render_process(&running.host.root, &mut out);
+    render_network(&Network::read(&running.host.root), &mut out);
     render_build(running, config, &mut out);
     out.encode(clock::moment() - began)
 }
@@ -147,6 +149,51 @@ fn render_process(root: &HostRoot, out: &mut Exposition) {
         out.value(&names::CPU_THROTTLED_SECONDS, throttling.throttled);
         out.value(&names::CPU_THROTTLED_PERIODS, throttling.throttled_periods);
         out.value(&names::CPU_PERIODS, throttling.periods);
+    }
+}
+
+fn render_network(network: &Network, out: &mut Exposition) {
+    let counts = [
+        (&names::NETWORK_LISTEN_OVERFLOWS, network.listen_overflows),
+        (&names::NETWORK_LISTEN_DROPS, network.listen_drops),
+        (&names::NETWORK_RETRANSMITS, network.retransmitted),
+        (
+            &names::NETWORK_RECEIVE_QUEUE_DROPS,
+            network.receive_queue_drops,
+        ),
+        (&names::NETWORK_BACKLOG_DROPS, network.backlog_drops),
+        (
+            &names::NETWORK_SOFTNET_DROPPED,
+            network.softnet.map(|softnet| softnet.dropped),
+        ),
+        (
+            &names::NETWORK_SOFTNET_SQUEEZED,
+            network.softnet.map(|softnet| softnet.squeezed),
+        ),
+    ];
+    for (family, count) in counts {
+        if let Some(count) = count {
+            out.value(family, count);
+        }
+    }
+    type Count = fn(&Device) -> u64;
+    let counts: [(_, Count); 4] = [
+        (&names::NETWORK_RECEIVE_ERRORS, |device| {
+            device.receive_errors
+        }),
+        (&names::NETWORK_RECEIVE_DROP, |device| device.receive_drops),
+        (&names::NETWORK_TRANSMIT_ERRORS, |device| {
+            device.transmit_errors
+        }),
+        (&names::NETWORK_TRANSMIT_DROP, |device| {
+            device.transmit_drops
+        }),
+    ];
+    for (family, count) in counts {
+        let mut samples = out.family(family);
+        for device in &network.devices {
+            samples.sample([&device.name], count(device));
+        }
     }
 }
 
