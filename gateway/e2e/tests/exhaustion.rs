@@ -127,7 +127,7 @@ fn without_a_descriptor_for_its_origin_a_request_is_503(backend: Backend) {
     assert_eq!(client.ask(get("/a")).status, 200);
 }
 
-/// So many clients at once that accepting fails for that reason. Those beyond the bound are refused, and stay for a while
+/// So many clients at once that accepting fails for that reason, and some wait in the kernel's queue. Those beyond the bound are refused, and stay for a while
 /// as they do not go.
 fn crowd(gateway: &Gateway, watch: &mut Watch, count: usize, reason: &str) -> Vec<Client> {
     let label = format!("reason=\"{reason}\"");
@@ -141,6 +141,7 @@ fn crowd(gateway: &Gateway, watch: &mut Watch, count: usize, reason: &str) -> Ve
         }));
         becomes(Duration::from_secs(1), || {
             watch.sample("accept_errors_total", &[&label]) > 0.0
+                && watch.sample("queue_depth", &["queue=\"accept\""]) > 0.0
         })
     });
     crowd

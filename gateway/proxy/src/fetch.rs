@@ -218,6 +218,11 @@ impl Pool {
         }
     }
 
+    /// Since when the fetch that waits longest for a connection does.
+    pub(crate) fn longest_wait(&self) -> Option<Moment> {
+        self.waiting.front().map(|(_, since)| *since)
+    }
+
     pub(crate) fn has_idle(&self) -> bool {
         self.idle.iter().any(|idle| !idle.is_empty())
     }

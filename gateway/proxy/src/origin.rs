@@ -60,6 +60,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 pool.waiting.push_back((ticket, io.now().moment));
                 if let Some(cells) = self.cells.pool(id) {
                     cells.waiting.add(1);
+                    cells.waiting_since(pool.longest_wait());
                 }
             }
             _ => self.fail(io, ticket, 503, BUSY),
@@ -94,6 +95,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let late = late && !free;
         if let Some(cells) = self.cells.pool(id) {
             cells.waiting.add(-1);
+            cells.waiting_since(pool.longest_wait());
             if !late {
                 cells.waited(io.now().moment - since);
             }
@@ -104,9 +106,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// When the fetch that waits longest for a connection gives up.
     pub(crate) fn waiting_deadline(&self) -> Option<Moment> {
         let deadlines = self.pools.iter().enumerate().filter_map(|(index, pool)| {
-            let (_, since) = pool.waiting.front()?;
+            let since = pool.longest_wait()?;
             let id = UpstreamId(u16::try_from(index).ok()?);
-            Some(*since + self.settings.upstream(id)?.acquire_timeout)
+            Some(since + self.settings.upstream(id)?.acquire_timeout)
         });
         deadlines.min()
     }

@@ -23,7 +23,7 @@ use crate::build;
 use crate::config::Backend;
 use crate::failure::StartFailure;
 use crate::host::Host;
-use crate::listen::Bound;
+use crate::listen::{AcceptQueues, Bound};
 use crate::plan::{Plan, ShardPlan};
 use crate::running::{BackendInUse, MemoryInUse, Running, Tally};
 
@@ -49,6 +49,7 @@ pub(crate) fn start(plan: Plan, host: Host, bound: Bound) -> Result<Started, Sta
     let (tally, seen) = watch::channel(Tally::default());
     let shared = Arc::new(Shared::new(&plan, memory.slab().clone(), tally)?);
     let (told, answers) = channel();
+    let accept_queues = AcceptQueues::of(&data);
     let mut cells = Vec::with_capacity(plan.shards.len());
     for ((shard, place), listeners) in (0u16..).map(ShardId).zip(&plan.shards).zip(data) {
         let part = Part {
@@ -76,6 +77,7 @@ pub(crate) fn start(plan: Plan, host: Host, bound: Bound) -> Result<Started, Sta
         mailboxes: Arc::clone(&shared.mailboxes),
         backend: backend.in_use,
         listeners: addresses,
+        accept_queues,
         tally: seen,
         cells,
         plan,

@@ -1,10 +1,13 @@
 //! Binding every address of the plan before anything else is taken: the data port once a shard, the control plane's ports
 //! once.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use base::ShardId;
 use platform::host::HostRoot;
-use platform::listen::{BindError, Listeners, defer_accept};
+use platform::listen::{BindError, Listeners, accept_queue, defer_accept};
 
 use crate::failure::StartFailure;
 use crate::plan::Plan;
@@ -96,11 +99,73 @@ impl Bound {
     }
 }
 
+/// Second handles on the shards' listening sockets, to read the length of their queues by. Given up before the shards are told
+/// to end: whoever's own handle is the last decides when a socket listens no more.
+#[derive(Debug)]
+pub(crate) struct AcceptQueues(Mutex<Vec<(ShardId, Vec<TcpListener>)>>);
+
+impl AcceptQueues {
+    /// Of each shard's sockets, by `ShardId`. A shard whose sockets cannot be duplicated for want of descriptors is left out.
+    pub(crate) fn of(data: &[Vec<TcpListener>]) -> Self {
+        let shards = (0u16..).map(ShardId).zip(data);
+        let handles = shards.filter_map(|(shard, sockets)| {
+            let handles = sockets.iter().map(TcpListener::try_clone);
+            let handles: io::Result<Vec<_>> = handles.collect();
+            Some((shard, handles.ok()?))
+        });
+        Self(Mutex::new(handles.collect()))
+    }
+
+    /// Connections that wait to be accepted by each shard, on all its sockets together.
+    pub(crate) fn depths(&self) -> Vec<(ShardId, u64)> {
+        let handles = self.handles();
+        let depths = handles.iter().filter_map(|(shard, sockets)| {
+            let depths = sockets.iter().map(|socket| {
+                let queue = accept_queue(socket)?;
+                Ok(u64::from(queue.depth))
+            });
+            let depth: io::Result<u64> = depths.sum();
+            Some((*shard, depth.ok()?))
+        });
+        depths.collect()
+    }
+
+    /// Closes the handles.
+    pub(crate) fn give_up(&self) {
+        self.handles().clear();
+    }
+
+    fn handles(&self) -> MutexGuard<'_, Vec<(ShardId, Vec<TcpListener>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 fn refused(error: BindError) -> StartFailure {
     StartFailure {
         what: format!("cannot listen on {}", error.address),
         cause: error.cause,
         fix: error.fix,
         demanded: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpStream;
+
+    #[test]
+    fn queues_are_told_until_they_are_given_up_and_keep_no_socket_listening() {
+        let data: Vec<_> = (0..2)
+            .map(|_| vec![TcpListener::bind("127.0.0.1:0").expect("bound")])
+            .collect();
+        let address = data[1][0].local_addr().expect("bound");
+        let queues = AcceptQueues::of(&data);
+        let _waiting = [(); 3].map(|()| TcpStream::connect(address).expect("connected"));
+        assert_eq!(queues.depths(), [(ShardId(0), 0), (ShardId(1), 3)]);
+        queues.give_up();
+        assert_eq!(queues.depths(), []);
+        drop(data);
+        assert!(TcpStream::connect(address).is_err());
     }
 }

@@ -11,7 +11,7 @@ use telemetry::ShardCells;
 use tokio::sync::watch;
 
 use crate::host::Host;
-use crate::listen::Listening;
+use crate::listen::{AcceptQueues, Listening};
 use crate::plan::{Memory, Plan};
 
 /// Running shards, and what the control plane sees and says of them.
@@ -28,6 +28,8 @@ pub(crate) struct Running {
     pub(crate) memory: MemoryInUse,
     /// Every address listened on, of shards and of the control plane.
     pub(crate) listeners: Vec<Listening>,
+    /// Connections that wait to be accepted.
+    pub(crate) accept_queues: AcceptQueues,
     /// Counts of the node-wide index.
     pub(crate) store_stats: Box<dyn Fn() -> StoreStats + Send + Sync>,
     /// Bytes of the slab.
@@ -69,11 +71,13 @@ impl Running {
 
     /// Has every shard finish what is under way, and end.
     pub(crate) fn drain(&self) {
+        self.accept_queues.give_up();
         self.mailboxes.drain();
     }
 
     /// Has every shard cut what is under way, and end.
     pub(crate) fn stop(&self) {
+        self.accept_queues.give_up();
         self.mailboxes.stop();
     }
 

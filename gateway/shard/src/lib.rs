@@ -212,6 +212,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
             pool.active.set(0);
             pool.idle.set(0);
             pool.waiting.set(0);
+            pool.waiting_since(None);
         }
     }
 

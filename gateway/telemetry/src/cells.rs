@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-use base::{RouteId, ShardId, Span, UpstreamId};
+use base::{Moment, RouteId, ShardId, Span, UpstreamId};
 
 use crate::Histogram;
 use crate::buckets::BucketCells;
@@ -333,6 +333,8 @@ pub struct PoolCells {
     pub waiting: Gauge,
     /// Times the pool was at its bound when a connection was wanted.
     pub exhausted: Counter,
+    /// When the one that waits longest began to; 0: none waits.
+    waiting_since: Counter,
     waits: Counter,
     wait_ns: Counter,
 }
@@ -343,6 +345,22 @@ impl PoolCells {
     pub fn waited(&self, wait: Span) {
         self.waits.add(1);
         self.wait_ns.add(wait.0);
+    }
+
+    /// Notes since when the request that waits longest for a connection does. The owning shard only, whenever that changes: the
+    /// wait goes on while the shard's loop stands still.
+    #[inline]
+    pub fn waiting_since(&self, longest: Option<Moment>) {
+        self.waiting_since
+            .set(longest.map_or(0, |since| since.0.max(1)));
+    }
+
+    /// How long the request that waits longest has been waiting.
+    pub(crate) fn oldest_wait(&self, now: Moment) -> Span {
+        match self.waiting_since.read() {
+            0 => Span::ZERO,
+            since => now - Moment(since),
+        }
     }
 
     /// Waits recorded and their sum.

@@ -221,7 +221,9 @@ families! {
     SHARD_RESTARTS: Counter Count "shard_restarts_total" ["shard"]
         "Times a shard was rebuilt after a panic.";
     QUEUE_DEPTH: Gauge Count "queue_depth" ["queue", "shard"]
-        "Waiting in a queue: accept (connections), ready (completions of the last turn), mailbox (messages), upstream (requests).";
+        "Waiting in a queue: accept (connections that the kernel has set up and the shard has not taken), ready (completions of the last turn), mailbox (messages), upstream (requests).";
+    QUEUE_OLDEST_AGE: Gauge Seconds "queue_oldest_age_seconds" ["queue", "shard"]
+        "How long the longest has been waiting in a queue; 0 while it is empty: upstream (requests that wait for a connection to an origin).";
     RING_BATCH_SIZE: Histogram Count "ring_batch_size" ["shard"]
         "Completions that one turn of the shard's loop found; turns that found none are not counted.";
     RING_CQ_OVERFLOW: Counter Count "ring_cq_overflow_total" ["shard"]

@@ -34,7 +34,7 @@ impl Reader {
         self.render_rates(out);
         self.render_connections(out);
         self.render_shards(now, out);
-        self.render_queues(more, out);
+        self.render_queues(now, more, out);
         self.render_cache(more, out);
         self.render_upstreams(out);
         self.render_index_turns(out);
@@ -164,7 +164,7 @@ impl Reader {
         });
     }
 
-    fn render_queues(&self, more: &Supplement<'_>, out: &mut Exposition) {
+    fn render_queues(&self, now: Moment, more: &Supplement<'_>, out: &mut Exposition) {
         let mut depths = out.family(&names::QUEUE_DEPTH);
         for cells in &self.shards {
             let shard = label(cells);
@@ -180,6 +180,13 @@ impl Reader {
         }
         for (queue, ShardId(shard), depth) in more.queues {
             depths.sample([queue, &shard.to_string()], *depth);
+        }
+        let mut ages = out.family(&names::QUEUE_OLDEST_AGE);
+        for cells in &self.shards {
+            let waits = cells.pools().iter().map(|pool| pool.oldest_wait(now));
+            if let Some(longest) = waits.max() {
+                ages.sample(["upstream", &label(cells)], longest);
+            }
         }
     }
 

@@ -303,6 +303,9 @@ fn busy_reader() -> Reader {
         let pool = cells.pool(UpstreamId(0)).unwrap();
         pool.active.add(1);
         pool.waited(Span::from_millis(1));
+        if cells.shard == ShardId(1) {
+            pool.waiting_since(Some(Moment(97 * SECOND)));
+        }
     }
     reader.tick(Moment(2 * SECOND));
     reader
@@ -323,6 +326,14 @@ fn what_is_measured_shows() {
         (r#"queue_depth{queue="ready",shard="0"}"#, 3.0),
         (r#"queue_depth{queue="accept",shard="1"}"#, 9.0),
         (r#"queue_depth{queue="upstream",shard="0"}"#, 0.0),
+        (
+            r#"queue_oldest_age_seconds{queue="upstream",shard="0"}"#,
+            0.0,
+        ),
+        (
+            r#"queue_oldest_age_seconds{queue="upstream",shard="1"}"#,
+            3.0,
+        ),
         (r#"lock_contended_total{site="store"}"#, 128.0),
         (r#"lock_wait_seconds_total{site="store"}"#, 0.000_256),
         (r#"connection_pool_active{upstream="origin"}"#, 2.0),

@@ -53,6 +53,10 @@ pub(super) fn render(
         ("replaced", stats.replaced),
         ("removed", stats.removed),
     ];
+    let accepting = running.accept_queues.depths().into_iter();
+    let accepting: Vec<_> = accepting
+        .map(|(shard, depth)| ("accept", shard, depth))
+        .collect();
     // The classic text has no place for them.
     let exemplars = match format {
         Format::Text => Vec::new(),
@@ -62,7 +66,7 @@ pub(super) fn render(
     };
     let more = Supplement {
         evictions: &evictions,
-        queues: &[],
+        queues: &accepting,
         exemplars: &exemplars,
     };
     reader.render(began, &more, &mut out);
