@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use base::{Driver, Memory, Moment, SocketId, UpstreamId, Wall, limits};
+use base::{Driver, Memory, Moment, SocketId, Stamp, UpstreamId, Wall, limits};
 use cache::policy::{RequestFacts, Rules};
 use cache::{BodyWriter, Key, Leader, Object};
 use http::{BodyDecoder, BodyLength, Method};
@@ -68,6 +68,8 @@ pub(crate) struct Fetch<D: Driver> {
     /// A byte of the request body was handed on: it cannot be repeated.
     pub(crate) body_begun: bool,
     pub(crate) requested: Wall,
+    /// When the origin was set to what it does now.
+    pub(crate) since: Stamp,
     pub(crate) interim: usize,
     /// The origin keeps the connection after this answer.
     pub(crate) keeps_alive: bool,
@@ -184,6 +186,7 @@ impl<D: Driver> Fetch<D> {
             held: VecDeque::new(),
             body_begun: false,
             requested,
+            since: Stamp::default(),
             interim: 0,
             keeps_alive: false,
             ends_by: Moment(u64::MAX),

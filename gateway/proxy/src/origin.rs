@@ -3,6 +3,7 @@
 use base::{Closing, Driver, Fault, Moment, Part, Room, SocketId, UpstreamId};
 use cache::policy::Trouble;
 use cache::{Failure, NodeStore};
+use telemetry::{UpstreamError, UpstreamStage};
 
 use crate::Proxy;
 use crate::client::{Answer, Output};
@@ -44,7 +45,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             }
             Err(Refused::Bound) => self.wait_for_conn(io, ticket),
             Err(Refused::Descriptors) => {
-                self.fail(io, ticket, 503, "no descriptor left for the origin")
+                let reason = "no descriptor left for the origin";
+                self.fail(io, ticket, UpstreamError::Acquire, 503, reason);
             }
         }
     }
@@ -63,7 +65,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                     cells.waiting_since(pool.longest_wait());
                 }
             }
-            _ => self.fail(io, ticket, 503, BUSY),
+            _ => self.fail(io, ticket, UpstreamError::Acquire, 503, BUSY),
         }
     }
 
@@ -72,7 +74,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         for index in 0..self.pools.len() {
             while let Some((ticket, late)) = self.next_waiting(io, index) {
                 if late {
-                    self.fail(io, ticket, 503, BUSY);
+                    self.fail(io, ticket, UpstreamError::Acquire, 503, BUSY);
                 } else {
                     self.dispatch(io, ticket);
                 }
@@ -144,6 +146,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                     conn.fetch = Some(ticket);
                     conn.served = conn.served.saturating_add(1);
                     fetch.socket = Some(socket);
+                    fetch.since = io.stamp();
                     return Ok(socket);
                 }
             }
@@ -159,6 +162,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let socket = io.connect(address).map_err(|_| Refused::Descriptors)?;
         pool.open += 1;
         fetch.socket = Some(socket);
+        fetch.since = io.stamp();
         fetch.stage = Stage::Connecting;
         self.cells.upstream_connects.add(1);
         self.cells.upstreams.add(1);
@@ -196,7 +200,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         conn.receiving = true;
         io.receive(socket, Room::Large);
         match conn.fetch {
-            Some(ticket) => self.ask(ticket, socket),
+            Some(ticket) => {
+                self.upstream_took(ticket, UpstreamStage::Connect);
+                self.ask(ticket, socket);
+            }
             None => self.close_conn(io, socket, Closing::Orderly),
         }
     }
@@ -319,7 +326,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 fetch.keeps_alive = false;
                 self.body_done(io, ticket, false);
             }
-            Stage::Body => self.fail(io, ticket, 502, "the origin ended inside its answer"),
+            Stage::Body => {
+                let reason = "the origin ended inside its answer";
+                self.fail(io, ticket, UpstreamError::Reset, 502, reason);
+            }
             Stage::Tunnel => {
                 fetch.stage = Stage::Done;
                 let client = fetch.client;
@@ -343,14 +353,17 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         match self.fetches.at(ticket).map(|fetch| fetch.stage) {
             Some(Stage::Connecting) => {
-                let (status, reason) = connect_failure(fault);
-                self.endpoint_failed(io, ticket, status, reason);
+                let (error, status, reason) = connect_failure(fault);
+                self.endpoint_failed(io, ticket, error, status, reason);
             }
             Some(Stage::Head) => self.broke_before_answer(io, ticket, socket),
             Some(Stage::Body) => {
-                self.fail(io, ticket, 502, "the origin broke off inside its answer")
+                let reason = "the origin broke off inside its answer";
+                self.fail(io, ticket, UpstreamError::Reset, 502, reason);
             }
-            Some(Stage::Tunnel) => self.fail(io, ticket, 502, "the tunnel broke"),
+            Some(Stage::Tunnel) => {
+                self.fail(io, ticket, UpstreamError::Reset, 502, "the tunnel broke");
+            }
             Some(Stage::Done) | None => self.close_conn(io, socket, Closing::Orderly),
         }
     }
@@ -360,9 +373,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         &mut self,
         io: &mut D,
         ticket: Ticket,
+        error: UpstreamError,
         status: u16,
         reason: &'static str,
     ) {
+        self.upstream_failed(ticket, error);
         self.drop_conn(io, ticket);
         let Some(fetch) = self.fetches.at(ticket) else {
             return;
@@ -376,7 +391,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         if failed < endpoints {
             self.dispatch(io, ticket);
         } else {
-            self.fail(io, ticket, status, reason);
+            self.end_failed(io, ticket, status, reason);
         }
     }
 
@@ -397,7 +412,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             .at(ticket)
             .is_some_and(|fetch| reused && !fetch.fresh_only && fetch.may_repeat());
         if !repeat {
-            return self.fail(io, ticket, 502, "the origin closed without an answer");
+            let reason = "the origin closed without an answer";
+            return self.fail(io, ticket, UpstreamError::Reset, 502, reason);
         }
         self.drop_conn(io, ticket);
         if let Some(fetch) = self.fetches.at(ticket) {
@@ -409,7 +425,23 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
 
     /// Ends a fetch without a (whole) answer, and whoever waits for it learns so: with the status where no byte was
     /// sent yet, by the end of the connection where some were.
-    pub(crate) fn fail(&mut self, io: &mut D, ticket: Ticket, status: u16, reason: &'static str) {
+    pub(crate) fn fail(
+        &mut self,
+        io: &mut D,
+        ticket: Ticket,
+        error: UpstreamError,
+        status: u16,
+        reason: &'static str,
+    ) {
+        self.upstream_failed(ticket, error);
+        self.end_failed(io, ticket, status, reason);
+    }
+
+    /// The same once the cause is counted.
+    fn end_failed(&mut self, io: &mut D, ticket: Ticket, status: u16, reason: &'static str) {
+        if self.fetches.at(ticket).is_none() {
+            return;
+        }
         self.cells.upstream_errors.add(1);
         let unanswered = self
             .fetches
@@ -575,13 +607,17 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 }
 
-fn connect_failure(fault: Fault) -> (u16, &'static str) {
-    match fault {
+fn connect_failure(fault: Fault) -> (UpstreamError, u16, &'static str) {
+    let (status, reason) = match fault {
         Fault::Refused => (502, "the origin refuses connections"),
         Fault::Reset => (502, "the origin resets connections"),
         Fault::Unreachable => (502, "the origin is unreachable"),
-        Fault::TimedOut => (504, "connecting to the origin timed out"),
+        Fault::TimedOut => {
+            let error = UpstreamError::Timeout(UpstreamStage::Connect);
+            return (error, 504, "connecting to the origin timed out");
+        }
         Fault::Descriptors | Fault::Resources => (503, "no descriptor or port left for the origin"),
         Fault::Other(_) => (502, "the origin cannot be connected to"),
-    }
+    };
+    (UpstreamError::Connect, status, reason)
 }

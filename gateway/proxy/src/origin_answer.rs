@@ -10,6 +10,7 @@ use http::{
     BodyDecoder, BodyLength, FieldTable, Method, Name, Parsed, Refusal, Response, parse_request,
     parse_response, repair_response,
 };
+use telemetry::{UpstreamError, UpstreamStage};
 
 use crate::Proxy;
 use crate::answer::{self, PassedLength, Told};
@@ -123,7 +124,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     fn garbage(&mut self, io: &mut D, ticket: Ticket, refusal: Refusal) -> After {
-        self.fail(io, ticket, 502, refusal.reason);
+        self.fail(io, ticket, UpstreamError::Protocol, 502, refusal.reason);
         After::Over
     }
 
@@ -139,23 +140,27 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         match response.status {
             101 if fetch.order.upgrade => {
+                self.upstream_took(ticket, UpstreamStage::FirstByte);
                 self.switch(ticket, response);
                 After::Body(length)
             }
             101 => {
-                self.fail(io, ticket, 502, "the origin switched protocols unasked");
+                let reason = "the origin switched protocols unasked";
+                self.fail(io, ticket, UpstreamError::Protocol, 502, reason);
                 After::Over
             }
             100..=199 => {
                 fetch.interim += 1;
                 if fetch.interim > limits::INTERIM_ANSWERS_MAX {
-                    self.fail(io, ticket, 502, "the origin sent too many interim answers");
+                    let reason = "the origin sent too many interim answers";
+                    self.fail(io, ticket, UpstreamError::Protocol, 502, reason);
                     return After::Over;
                 }
                 self.pass_interim(ticket, response);
                 After::Again(length)
             }
             _ => {
+                self.upstream_took(ticket, UpstreamStage::FirstByte);
                 self.final_head(io, ticket, response);
                 After::Body(length)
             }

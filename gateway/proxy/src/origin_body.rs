@@ -8,6 +8,7 @@ use std::sync::Arc;
 use base::limits::{self, ROOM_EVICTIONS_MAX};
 use base::{Driver, Room};
 use cache::{NodeStore, Short};
+use telemetry::{UpstreamError, UpstreamStage};
 
 use crate::Proxy;
 use crate::body;
@@ -29,7 +30,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return;
         };
         let Ok(taken) = body::take(decoder, &bytes, at) else {
-            return self.fail(io, ticket, 502, "the origin sent a malformed chunk");
+            let reason = "the origin sent a malformed chunk";
+            return self.fail(io, ticket, UpstreamError::Protocol, 502, reason);
         };
         let surplus = taken.end.is_some_and(|end| end < bytes.len());
         let ended = taken.end.is_some();
@@ -206,6 +208,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
 
     /// The answer is whole. `clean`: nothing came behind it.
     pub(crate) fn body_done(&mut self, io: &mut D, ticket: Ticket, clean: bool) {
+        self.upstream_took(ticket, UpstreamStage::Body);
         self.release_conn(io, ticket, clean);
         let Some(fetch) = self.fetches.at(ticket) else {
             return;

@@ -4,6 +4,7 @@ use std::mem;
 
 use base::{Closing, Driver, Moment, SocketId, Span, limits};
 use cache::{Leader, NodeStore};
+use telemetry::{UpstreamError, UpstreamStage};
 
 use crate::Proxy;
 use crate::client::{Answer, Asked, Patience};
@@ -127,10 +128,24 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let stage = self.fetches.at(ticket).map(|fetch| fetch.stage);
         match stage {
             Some(Stage::Connecting) => {
-                self.endpoint_failed(io, ticket, 504, "connecting to the origin timed out")
+                let late = UpstreamError::Timeout(UpstreamStage::Connect);
+                let reason = "connecting to the origin timed out";
+                self.endpoint_failed(io, ticket, late, 504, reason);
             }
-            Some(Stage::Head) => self.fail(io, ticket, 504, "the origin did not answer in time"),
-            Some(Stage::Body) => self.fail(io, ticket, 504, "the origin stopped inside its answer"),
+            Some(Stage::Head) => {
+                let late = UpstreamError::Timeout(UpstreamStage::FirstByte);
+                self.fail(io, ticket, late, 504, "the origin did not answer in time");
+            }
+            Some(Stage::Body) => {
+                let late = UpstreamError::Timeout(UpstreamStage::Body);
+                self.fail(
+                    io,
+                    ticket,
+                    late,
+                    504,
+                    "the origin stopped inside its answer",
+                );
+            }
             Some(Stage::Tunnel) => self.tunnel_late(io, ticket, socket),
             Some(Stage::Done) | None => {}
         }
@@ -178,7 +193,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             .at(socket)
             .is_some_and(|conn| conn.shut || conn.sending || !conn.output.is_empty());
         if awaited {
-            return self.fail(io, ticket, 504, "the origin stopped inside the tunnel");
+            let late = UpstreamError::Timeout(UpstreamStage::Body);
+            return self.fail(
+                io,
+                ticket,
+                late,
+                504,
+                "the origin stopped inside the tunnel",
+            );
         }
         self.cells.client_timeouts.add(1);
         self.close_counted(io, client, Closing::Orderly, 101);

@@ -1,9 +1,12 @@
 //! Where a request's time goes: it is in one stage at any moment, so that its stages add up to the whole.
 
-use base::Stamp;
-use telemetry::{Spent, Stage};
+use base::{Driver, Stamp};
+use cache::NodeStore;
+use telemetry::{Spent, Stage, UpstreamError, UpstreamStage};
 
+use crate::Proxy;
 use crate::client::Before;
+use crate::table::Ticket;
 
 /// When a request was read.
 #[derive(Clone, Copy, Debug)]
@@ -79,5 +82,26 @@ impl Timing {
     #[inline]
     pub(crate) fn so_far(&self) -> Spent {
         self.spent
+    }
+}
+
+impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
+    /// A fetch's origin is through with a stage since the driver told us.
+    pub(crate) fn upstream_took(&mut self, ticket: Ticket, stage: UpstreamStage) {
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return;
+        };
+        if let Some(cells) = self.cells.pool(fetch.order.upstream) {
+            cells.took(stage, self.reaped - fetch.since);
+        }
+        fetch.since = self.reaped.max(fetch.since);
+    }
+
+    /// A fetch's origin, or the way there, failed.
+    pub(crate) fn upstream_failed(&mut self, ticket: Ticket, error: UpstreamError) {
+        let upstream = self.fetches.at(ticket).map(|fetch| fetch.order.upstream);
+        if let Some(cells) = upstream.and_then(|id| self.cells.pool(id)) {
+            cells.failed(error);
+        }
     }
 }

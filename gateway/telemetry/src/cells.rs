@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use base::{Moment, RouteId, ShardId, Span, UpstreamId};
 
 use crate::Histogram;
-use crate::buckets::BucketCells;
+use crate::buckets::{BucketCells, Buckets};
 use crate::duration::{Durations, Row};
+use crate::edges::{CLASSIC, classic_of};
 use crate::recorder::Recorder;
 use crate::series::{Key, RequestSeries};
 use crate::stages::{Spent, Stages};
@@ -137,6 +138,15 @@ label! {
         UpstreamBody = "upstream_body",
         Encode = "encode",
         Send = "send",
+    }
+}
+
+label! {
+    /// The label `stage` of what an upstream does.
+    UpstreamStage {
+        Connect = "connect",
+        FirstByte = "first_byte",
+        Body = "body",
     }
 }
 
@@ -322,8 +332,23 @@ struct Places {
     folded: bool,
 }
 
-/// One shard's connections to one upstream (`connection_pool_*`).
-#[derive(Debug, Default)]
+/// Why an upstream's answer did not come, or not whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamError {
+    /// There was no connection to be had.
+    Acquire,
+    /// A connection could not be made.
+    Connect,
+    /// It took too long.
+    Timeout(UpstreamStage),
+    /// It ended or reset the connection.
+    Reset,
+    /// What it sent is no answer.
+    Protocol,
+}
+
+/// One shard's connections to one upstream (`connection_pool_*`), and what came over them (`upstream_*`).
+#[derive(Debug)]
 pub struct PoolCells {
     /// Connections that carry an exchange.
     pub active: Gauge,
@@ -337,9 +362,64 @@ pub struct PoolCells {
     waiting_since: Counter,
     waits: Counter,
     wait_ns: Counter,
+    acquire_errors: Counter,
+    connect_errors: Counter,
+    timeouts: [Counter; UpstreamStage::COUNT],
+    resets: Counter,
+    protocol_errors: Counter,
+    stages: [BucketCells<CLASSIC>; UpstreamStage::COUNT],
 }
 
 impl PoolCells {
+    fn new() -> Self {
+        Self {
+            active: Gauge::default(),
+            idle: Gauge::default(),
+            waiting: Gauge::default(),
+            exhausted: Counter::default(),
+            waiting_since: Counter::default(),
+            waits: Counter::default(),
+            wait_ns: Counter::default(),
+            acquire_errors: Counter::default(),
+            connect_errors: Counter::default(),
+            timeouts: Default::default(),
+            resets: Counter::default(),
+            protocol_errors: Counter::default(),
+            stages: std::array::from_fn(|_| BucketCells::new()),
+        }
+    }
+
+    /// Records how long the upstream took for a stage. The owning shard only.
+    #[inline]
+    pub fn took(&self, stage: UpstreamStage, span: Span) {
+        if let Some(cells) = self.stages.get(stage as usize) {
+            cells.add(classic_of(span.0), 1, span);
+        }
+    }
+
+    /// Counts a failure. The owning shard only.
+    #[inline]
+    pub fn failed(&self, error: UpstreamError) {
+        if let Some(counter) = self.errors(error) {
+            counter.add(1);
+        }
+    }
+
+    pub(crate) fn errors(&self, error: UpstreamError) -> Option<&Counter> {
+        match error {
+            UpstreamError::Acquire => Some(&self.acquire_errors),
+            UpstreamError::Connect => Some(&self.connect_errors),
+            UpstreamError::Timeout(stage) => self.timeouts.get(stage as usize),
+            UpstreamError::Reset => Some(&self.resets),
+            UpstreamError::Protocol => Some(&self.protocol_errors),
+        }
+    }
+
+    pub(crate) fn stage(&self, stage: UpstreamStage) -> Buckets<CLASSIC> {
+        let cells = self.stages.get(stage as usize);
+        cells.map(BucketCells::read).unwrap_or_default()
+    }
+
     /// Records how long a request waited for a connection that it then got.
     #[inline]
     pub fn waited(&self, wait: Span) {
@@ -438,7 +518,7 @@ impl ShardCells {
     /// The same with cells for so many upstreams.
     #[must_use]
     pub fn with_pools(mut self, upstreams: usize) -> Self {
-        self.pools = (0..upstreams).map(|_| PoolCells::default()).collect();
+        self.pools = (0..upstreams).map(|_| PoolCells::new()).collect();
         self
     }
 

@@ -29,7 +29,7 @@ pub mod words;
 
 pub use cells::{
     CacheLabel, Counter, Gauge, LockSite, MethodLabel, PoolCells, RequestRecord, RouteLabel,
-    ShardCells, Stage,
+    ShardCells, Stage, UpstreamError, UpstreamStage,
 };
 pub use exemplar::Exemplar;
 pub use exposition::Exposition;

@@ -265,7 +265,19 @@ families! {
         "Whether the cache is being warmed.";
 
     UPSTREAM_ERRORS: Counter Count "upstream_request_errors_total" []
-        "Requests to origins that failed, by any cause.";
+        "Requests to origins that failed, by any cause; causes by upstream: the other upstream_*_errors_total.";
+    UPSTREAM_ACQUIRE_ERRORS: Counter Count "upstream_acquire_errors_total" ["upstream"]
+        "Requests that got no connection to an upstream: all were busy for acquire_timeout, too many waited already, or no descriptor was left.";
+    UPSTREAM_CONNECT_ERRORS: Counter Count "upstream_connect_errors_total" ["upstream"]
+        "Connections to an upstream that could not be made, timeouts apart; the request goes on to the next endpoint where there is one.";
+    UPSTREAM_TIMEOUT_ERRORS: Counter Count "upstream_timeout_errors_total" ["upstream", "stage"]
+        "Times an upstream took too long: connect (a connection, as in upstream_connect_errors_total), first_byte (the head of the answer) or body (its next bytes).";
+    UPSTREAM_RESET_ERRORS: Counter Count "upstream_reset_errors_total" ["upstream"]
+        "Requests whose connection the upstream ended or reset before the answer was whole, and that were not sent again.";
+    UPSTREAM_PROTOCOL_ERRORS: Counter Count "upstream_protocol_errors_total" ["upstream"]
+        "Answers of an upstream that are not HTTP/1.1, or not an answer to what was asked.";
+    UPSTREAM_REQUEST_DURATION: Histogram Seconds "upstream_request_duration_seconds" ["upstream", "stage"]
+        "How long an upstream took: connect (a new connection), first_byte (from sending the request until the final head was here), body (from there until the answer was whole, as fast as who wants it takes it). Of stages that were completed, whether a client waited or not.";
     UPSTREAM_CONNECTS: Counter Count "upstream_connects_total" []
         "Connections made to origins.";
     CONNECTION_POOL_ACTIVE: Gauge Count "connection_pool_active" ["upstream"]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base::{Moment, ShardId, Span};
 
+use crate::buckets::Buckets;
 use crate::cells::{BATCH_EDGES, PoolCells};
 use crate::edges::{self, CLASSIC_NS};
 use crate::exemplar;
@@ -12,7 +13,10 @@ use crate::health::heartbeat_age;
 use crate::names::{self, Family};
 use crate::reader::{OTHER, Reader, Supplement};
 use crate::stages;
-use crate::{CacheLabel, Counter, LockSite, MethodLabel, ShardCells, Stage, Words};
+use crate::{
+    CacheLabel, Counter, LockSite, MethodLabel, ShardCells, Stage, UpstreamError, UpstreamStage,
+    Words,
+};
 
 /// The quantiles of `request_latency_seconds`.
 const QUANTILES: [f64; 7] = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0];
@@ -217,6 +221,8 @@ impl Reader {
     fn render_upstreams(&self, out: &mut Exposition) {
         let errors = self.sum(|cells| &cells.upstream_errors);
         out.value(&names::UPSTREAM_ERRORS, errors);
+        self.render_upstream_errors(out);
+        self.render_upstream_durations(out);
         let connects = self.sum(|cells| &cells.upstream_connects);
         out.value(&names::UPSTREAM_CONNECTS, connects);
         self.by_upstream(out, &names::CONNECTION_POOL_ACTIVE, |pool| {
@@ -237,6 +243,42 @@ impl Reader {
                 .map(PoolCells::waits)
                 .fold((0, 0), |(n, ns), (m, s)| (n + m, ns + s.0));
             waits.summary([upstream], &[], Span(sum), count);
+        }
+    }
+
+    fn render_upstream_errors(&self, out: &mut Exposition) {
+        let causes = [
+            (&names::UPSTREAM_ACQUIRE_ERRORS, UpstreamError::Acquire),
+            (&names::UPSTREAM_CONNECT_ERRORS, UpstreamError::Connect),
+            (&names::UPSTREAM_RESET_ERRORS, UpstreamError::Reset),
+            (&names::UPSTREAM_PROTOCOL_ERRORS, UpstreamError::Protocol),
+        ];
+        for (family, error) in causes {
+            let mut samples = out.family(family);
+            for (upstream, pools) in self.pools() {
+                samples.sample([upstream], errors(pools, error));
+            }
+        }
+        let mut samples = out.family(&names::UPSTREAM_TIMEOUT_ERRORS);
+        for stage in UpstreamStage::ALL {
+            for (upstream, pools) in self.pools() {
+                let count = errors(pools, UpstreamError::Timeout(stage));
+                samples.sample([upstream, stage.as_str()], count);
+            }
+        }
+    }
+
+    fn render_upstream_durations(&self, out: &mut Exposition) {
+        let mut samples = out.family(&names::UPSTREAM_REQUEST_DURATION);
+        for stage in UpstreamStage::ALL {
+            for (upstream, pools) in self.pools() {
+                let mut all = Buckets::default();
+                pools.for_each(|pool| all.merge(&pool.stage(stage)));
+                if all.count() > 0 {
+                    let labels = [upstream, stage.as_str()];
+                    samples.histogram(labels, &CLASSIC_NS, &all.counts, all.sum);
+                }
+            }
         }
     }
 
@@ -341,6 +383,13 @@ impl Reader {
     fn sum(&self, counter: impl Fn(&ShardCells) -> &Counter) -> u64 {
         self.shards.iter().map(|cells| counter(cells).read()).sum()
     }
+}
+
+fn errors<'a>(pools: impl Iterator<Item = &'a PoolCells>, error: UpstreamError) -> u64 {
+    pools
+        .filter_map(|pool| pool.errors(error))
+        .map(Counter::read)
+        .sum()
 }
 
 fn label(cells: &ShardCells) -> String {

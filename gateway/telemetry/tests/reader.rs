@@ -11,7 +11,7 @@ use base::{Moment, RouteId, ShardId, Span, UpstreamId, Wall};
 use telemetry::health::{Board, Component};
 use telemetry::{
     CacheLabel, Exposition, Labels, LockSite, MethodLabel, Reader, RequestRecord, RouteLabel,
-    ShardCells, Spent, Stage, Supplement,
+    ShardCells, Spent, Stage, Supplement, UpstreamError, UpstreamStage,
 };
 
 const SECOND: u64 = 1_000_000_000;
@@ -303,6 +303,13 @@ fn busy_reader() -> Reader {
         let pool = cells.pool(UpstreamId(0)).unwrap();
         pool.active.add(1);
         pool.waited(Span::from_millis(1));
+        pool.took(UpstreamStage::FirstByte, Span::from_micros(80));
+        for error in [
+            UpstreamError::Connect,
+            UpstreamError::Timeout(UpstreamStage::Body),
+        ] {
+            pool.failed(error);
+        }
         if cells.shard == ShardId(1) {
             pool.waiting_since(Some(Moment(97 * SECOND)));
         }
@@ -337,6 +344,16 @@ fn what_is_measured_shows() {
         (r#"lock_contended_total{site="store"}"#, 128.0),
         (r#"lock_wait_seconds_total{site="store"}"#, 0.000_256),
         (r#"connection_pool_active{upstream="origin"}"#, 2.0),
+        (
+            r#"upstream_request_duration_seconds_bucket{upstream="origin",stage="first_byte",le="0.0001"}"#,
+            2.0,
+        ),
+        (r#"upstream_connect_errors_total{upstream="origin"}"#, 2.0),
+        (r#"upstream_reset_errors_total{upstream="origin"}"#, 0.0),
+        (
+            r#"upstream_timeout_errors_total{upstream="origin",stage="body"}"#,
+            2.0,
+        ),
         (
             r#"connection_pool_wait_seconds_sum{upstream="origin"}"#,
             0.002,
