@@ -37,9 +37,14 @@ impl Watch {
         named.next().unwrap_or_default().to_owned()
     }
 
+    /// `/metrics` as it is now.
+    pub fn exposition(&mut self) -> String {
+        self.metrics.ask("/metrics")
+    }
+
     /// See [`sample`]; of `/metrics` as it is now.
     pub fn sample(&mut self, name: &str, labels: &[&str]) -> f64 {
-        sample(&self.metrics.ask("/metrics"), name, labels)
+        sample(&self.exposition(), name, labels)
     }
 }
 
