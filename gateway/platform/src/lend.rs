@@ -61,7 +61,8 @@ impl Lender {
             self.pipe = None;
             return Err(Refused::Never);
         };
-        // A broken connection's SIGPIPE is ignored, by std. `SPLICE_F_NONBLOCK` speaks of pipes alone. No operation is prepared for the ring meanwhile.
+        // A broken connection's SIGPIPE is ignored, by std. `SPLICE_F_NONBLOCK` speaks of pipes alone. No operation is
+        // prepared for the ring meanwhile.
         let impatient = self.sockets_block.then(|| Impatient::new(socket));
         let (taken, errno) = pipe.flow(socket, held, more);
         drop(impatient);

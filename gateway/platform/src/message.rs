@@ -77,15 +77,14 @@ impl<D: Driver> Message<D> {
 }
 
 impl<D: Driver<Memory = Slab>> Message<D> {
-    /// Counts the sending of what may be worth lending, now or another time; tells whether it is now. To be called once.
+    /// Counts the sending of what may be worth lending another time. To be called once, before anything is asked about that.
     #[inline]
-    pub(crate) fn is_worth_lending(&self) -> bool {
+    pub(crate) fn count(&self) {
         for part in &self.parts {
             if let Part::Pinned(pin, range) = part {
                 pin.count(range.len());
             }
         }
-        self.before_lendable().is_some()
     }
 
     /// Parts from the current one on before bytes that are worth lending, where there are such.

@@ -1,7 +1,6 @@
 //! A client's connection: what is kept of it while it idles (little), and what it borrows while it works.
 
 use std::collections::VecDeque;
-use std::num::NonZeroU16;
 use std::ops::{Deref, Range};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -64,7 +63,7 @@ pub(crate) struct Work<D: Driver> {
     /// Answers whose last byte is in the message with the driver come first, so many of them.
     pub(crate) records_sending: usize,
     pub(crate) records: Vec<Record>,
-    /// What records refer to; emptied with them.
+    /// The rest of those records that have one, in their order.
     pub(crate) rares: Vec<Rare>,
     pub(crate) exchange: Option<Exchange<D>>,
     /// Bytes of request body received, and since when.
@@ -78,8 +77,8 @@ pub(crate) struct Record {
     pub(crate) asked: Asked,
     pub(crate) status: u16,
     pub(crate) cache: CacheLabel,
-    /// Where the rest is told; of answers made at once there is none.
-    rare: Option<NonZeroU16>,
+    /// The next of the rares tells the rest; of answers made at once there is none.
+    is_rare: bool,
     pub(crate) count: u32,
     /// Completions of the turn that took them up.
     pub(crate) backlog: u32,
@@ -259,7 +258,7 @@ impl<D: Driver> Work<D> {
             && last.asked == asked
             && last.status == status
             && last.cache == cache
-            && last.rare.is_none()
+            && !last.is_rare
         {
             last.count += 1;
             last.key = key;
@@ -273,7 +272,7 @@ impl<D: Driver> Work<D> {
             asked,
             status,
             cache,
-            rare: None,
+            is_rare: false,
             count: 1,
             backlog,
             key,
@@ -299,10 +298,7 @@ impl<D: Driver> Work<D> {
             asked,
             status,
             cache,
-            // There are no more of them than a message has parts.
-            rare: u16::try_from(self.rares.len())
-                .ok()
-                .and_then(NonZeroU16::new),
+            is_rare: true,
             count: 1,
             backlog: about.backlog,
             key: about.key,
@@ -310,13 +306,26 @@ impl<D: Driver> Work<D> {
             before: Before::default(),
         });
     }
-}
 
-impl Record {
-    /// The rest of what is told of it.
+    /// The first `count` records, each with its rest.
     #[inline]
-    pub(crate) fn rare<'r>(&self, rares: &'r [Rare]) -> Option<&'r Rare> {
-        rares.get(usize::from(self.rare?.get()) - 1)
+    pub(crate) fn told(&self, count: usize) -> impl Iterator<Item = (&Record, Option<&Rare>)> {
+        let mut rares = self.rares.iter();
+        let records = self.records.iter().take(count);
+        records.map(move |record| (record, record.is_rare.then(|| rares.next()).flatten()))
+    }
+
+    /// Lets go of the first `count` records.
+    #[inline]
+    pub(crate) fn forget(&mut self, count: usize) {
+        if count >= self.records.len() {
+            self.records.clear();
+            self.rares.clear();
+            return;
+        }
+        let gone = self.records.drain(..count);
+        let rares = gone.filter(|record| record.is_rare).count();
+        self.rares.drain(..rares);
     }
 }
 

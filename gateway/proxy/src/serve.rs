@@ -396,22 +396,17 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         work.sending = false;
         let sent = work.records_sending.min(work.records.len());
-        for record in work.records.iter().take(sent) {
+        for (record, rare) in work.told(sent) {
             let over = Over {
                 record,
-                rare: record.rare(&work.rares),
+                rare,
                 socket,
                 end,
                 whole: true,
             };
             count(&self.cells, &mut self.notes, &over);
         }
-        if sent == work.records.len() {
-            work.records.clear();
-            work.rares.clear();
-        } else {
-            work.records.drain(..sent);
-        }
+        work.forget(sent);
         work.records_sending = 0;
         if let Some(exchange) = &work.exchange {
             let tunnel = exchange.tunnel();
@@ -432,10 +427,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
 
     /// Counts requests whose answers did not get out whole.
     pub(crate) fn count_unsent(&mut self, socket: SocketId, work: &Work<D>) {
-        for record in &work.records {
+        for (record, rare) in work.told(work.records.len()) {
             let over = Over {
                 record,
-                rare: record.rare(&work.rares),
+                rare,
                 socket,
                 end: self.reaped,
                 whole: false,

@@ -155,7 +155,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// nobody knows whether those who joined still wait, so for their sake it does so for an hour at most.
     fn is_attended(&mut self, ticket: Ticket, now: Moment) -> bool {
         let shard = self.shard;
-        let Some(fetch) = self.fetches.at(ticket).filter(|fetch| fetch.ends_by <= now) else {
+        let fetch = self.fetches.at(ticket);
+        let Some(fetch) = fetch.filter(|it| it.stage == Stage::Body && it.ends_by <= now) else {
             return false;
         };
         let Some(flight) = fetch.leader.as_ref().map(Leader::flight) else {

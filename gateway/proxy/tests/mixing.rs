@@ -4,17 +4,7 @@ mod paper;
 
 use base::{SocketId, Span};
 use cache::policy::{Rules, SetCookie};
-use paper::World;
-
-fn get(target: &str, fields: &str) -> Vec<u8> {
-    format!("GET {target} HTTP/1.1\r\nHost: t\r\n{fields}\r\n").into_bytes()
-}
-
-/// A whole answer with these fields.
-fn ok(fields: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n{body}").into_bytes()
-}
+use paper::{World, answered, get, ok};
 
 /// A part of a representation whose tag is `"x"`.
 fn part(first: usize, body: &str, complete: usize) -> Vec<u8> {
@@ -23,16 +13,6 @@ fn part(first: usize, body: &str, complete: usize) -> Vec<u8> {
         "HTTP/1.1 206 Partial Content\r\nCache-Control: max-age=60\r\nETag: \"x\"\r\nContent-Range: bytes {first}-{last}/{complete}\r\nContent-Length: {length}\r\n\r\n{body}"
     )
     .into_bytes()
-}
-
-/// Has a client ask for the first time, and the origin answer on the connection that is returned.
-fn answered(world: &mut World, client: SocketId, request: &[u8], answer: &[u8]) -> SocketId {
-    world.arrives(client, request);
-    let origin = world.origin();
-    world.arrives(origin, answer);
-    world.sent(client);
-    world.sent(origin);
-    origin
 }
 
 /// What a client gets.

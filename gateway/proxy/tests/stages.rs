@@ -98,3 +98,31 @@ fn who_gives_up_was_in_a_stage_to_the_end() {
     let expected = [(Stage::UpstreamConnect, 1), (Stage::UpstreamFirstByte, 2)];
     assert_eq!(seconds(&world), expected);
 }
+
+/// The next answer is always recorded before the one with the driver is done: what is kept of each goes with it.
+#[test]
+fn answers_without_end_on_one_connection_keep_what_is_told_of_each() {
+    const ROUNDS: u64 = 70_000;
+    let mut world = World::with(|settings| settings.sample_one_in = Some(1), 64 << 20);
+    let client = world.client();
+    world.arrives(client, GET);
+    let origin = world.origin();
+    world.arrives(origin, &[HEAD, b"0123456789"].concat());
+    world.sent(client);
+    world.io.keep = false;
+    world.io.hold_sends = true;
+    let traced = |id: u64| {
+        let parent = "b7ad6b7169203331";
+        format!("GET /a HTTP/1.1\r\nHost: t\r\ntraceparent: 00-{id:032x}-{parent}-01\r\n\r\n")
+    };
+    world.arrives(client, traced(1).as_bytes());
+    for id in 2..=ROUNDS {
+        world.arrives(client, traced(id).as_bytes());
+        // The one before is counted, this one goes to the driver.
+        world.io.release();
+        world.settle();
+    }
+    let last = world.cells.recorder.requests().last();
+    let last = last.map(|noted| noted.trace.id);
+    assert_eq!(last, Some(u128::from(ROUNDS - 1)));
+}

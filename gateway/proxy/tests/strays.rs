@@ -3,26 +3,8 @@
 
 mod paper;
 
-use base::{SocketId, Span};
-use paper::World;
-
-fn get(target: &str, fields: &str) -> Vec<u8> {
-    format!("GET {target} HTTP/1.1\r\nHost: t\r\n{fields}\r\n").into_bytes()
-}
-
-fn ok(fields: &str, body: &str) -> Vec<u8> {
-    let length = body.len();
-    format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n{body}").into_bytes()
-}
-
-fn answered(world: &mut World, client: SocketId, request: &[u8], answer: &[u8]) -> SocketId {
-    world.arrives(client, request);
-    let origin = world.origin();
-    world.arrives(origin, answer);
-    world.sent(client);
-    world.sent(origin);
-    origin
-}
+use base::Span;
+use paper::{World, answered, get, ok};
 
 const FRESH: &str = "Cache-Control: max-age=600\r\n";
 

@@ -62,10 +62,14 @@ impl<const N: usize> BucketCells<N> {
         self.sum_ns.add(sum.0);
     }
 
+    pub(crate) fn sum(&self) -> Span {
+        Span(self.sum_ns.read())
+    }
+
     pub(crate) fn read(&self) -> Buckets<N> {
         Buckets {
             counts: self.counts.each_ref().map(|count| count.load(Relaxed)),
-            sum: Span(self.sum_ns.read()),
+            sum: self.sum(),
         }
     }
 }

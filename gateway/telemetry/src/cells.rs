@@ -626,18 +626,13 @@ impl ShardCells {
     /// How long all requests together took.
     #[must_use]
     pub fn latency_sum(&self) -> Span {
-        let mut sum = 0_u64;
-        self.durations
-            .read(|_, _, row| sum = sum.wrapping_add(row.sum.0));
-        Span(sum)
+        self.durations.sum()
     }
 
     /// Requests recorded since start.
     #[must_use]
     pub fn requests(&self) -> u64 {
-        let mut count = 0;
-        self.durations.read(|_, _, row| count += row.count());
-        count
+        self.series.count()
     }
 
     /// The cells of an upstream's connections, if it was announced to [`with_pools`](Self::with_pools).

@@ -63,6 +63,13 @@ impl Durations {
         }
     }
 
+    /// All durations together.
+    pub(crate) fn sum(&self) -> Span {
+        let taken = usize::from(self.taken.load(Relaxed));
+        let rows = self.rows.iter().take(taken);
+        Span(rows.fold(0, |sum, row| sum.wrapping_add(row.0.sum().0)))
+    }
+
     /// Hands every touched pair to `each`; route `None` is `other`.
     pub(crate) fn read(&self, mut each: impl FnMut(Option<usize>, CacheLabel, &Buckets)) {
         for (cache, row) in CacheLabel::ALL.iter().zip(&self.rows) {

@@ -132,6 +132,13 @@ impl RequestSeries {
         }
     }
 
+    /// All requests.
+    pub(crate) fn count(&self) -> u64 {
+        let mut all: u64 = self.folded().iter().flatten().sum();
+        self.read(|_, count| all += count);
+        all
+    }
+
     /// Requests that found the table full.
     pub(crate) fn folded(&self) -> Folded<u64> {
         self.folded

@@ -37,6 +37,9 @@ pub struct Slow<'a> {
     turns: Vec<(ShardId, LongTurn)>,
 }
 
+/// Beyond twice as many as are wanted the shorter ones are let go of.
+const SLACK: usize = 64;
+
 #[derive(Debug)]
 struct Found {
     shard: ShardId,
@@ -62,15 +65,14 @@ impl Reader {
             let turns: Vec<LongTurn> = cells.recorder.turns().collect();
             for noted in cells.recorder.requests() {
                 if noted.end >= since && noted.duration >= wanted.threshold {
-                    slow.take(cells.shard, noted, &turns);
+                    slow.take(cells.shard, noted);
                 }
             }
+            slow.trim();
+            slow.lay_beside(cells.shard, &turns);
             let recent = turns.into_iter().filter(|turn| turn.end >= since);
             slow.turns.extend(recent.map(|turn| (cells.shard, turn)));
         }
-        let requests = &mut slow.requests;
-        requests.sort_by_key(|found| Reverse((found.noted.duration, found.noted.end)));
-        requests.truncate(wanted.top);
         slow.turns.sort_by_key(|(_, turn)| Reverse(turn.busy));
         slow.turns.truncate(wanted.top);
         slow
@@ -78,23 +80,45 @@ impl Reader {
 }
 
 impl Slow<'_> {
-    fn take(&mut self, shard: ShardId, noted: Noted, turns: &[LongTurn]) {
+    fn take(&mut self, shard: ShardId, noted: Noted) {
         let count = u64::from(noted.count);
         self.matched += count;
         for (all, stage) in self.stages_ns.iter_mut().zip(Stage::ALL) {
             *all += noted.spent.of(stage) * count;
         }
-        let began = noted.end.0.saturating_sub(noted.duration.0);
-        let overlap = |turn: &LongTurn| {
-            let turn_began = turn.end.0.saturating_sub(turn.busy.0);
-            let end = turn.end.0.min(noted.end.0);
-            end.saturating_sub(turn_began.max(began))
-        };
         self.requests.push(Found {
             shard,
             noted,
-            stalled: Span(turns.iter().map(overlap).sum()),
+            stalled: Span::ZERO,
         });
+        if self.requests.len() > 2 * self.wanted.top + SLACK {
+            self.trim();
+        }
+    }
+
+    /// Keeps the longest.
+    fn trim(&mut self) {
+        let order = |found: &Found| Reverse((found.noted.duration, found.noted.end));
+        self.requests.sort_by_key(order);
+        self.requests.truncate(self.wanted.top);
+    }
+
+    /// Says of a shard's requests how much of its long turns fell into them.
+    fn lay_beside(&mut self, shard: ShardId, turns: &[LongTurn]) {
+        for found in self
+            .requests
+            .iter_mut()
+            .filter(|found| found.shard == shard)
+        {
+            let noted = &found.noted;
+            let began = noted.end.0.saturating_sub(noted.duration.0);
+            let overlap = |turn: &LongTurn| {
+                let turn_began = turn.end.0.saturating_sub(turn.busy.0);
+                let end = turn.end.0.min(noted.end.0);
+                end.saturating_sub(turn_began.max(began))
+            };
+            found.stalled = Span(turns.iter().map(overlap).sum());
+        }
     }
 
     /// The stage that most of the time went to, and its share.

@@ -277,7 +277,6 @@ impl Driver for Epoll {
             enters: self.poller.waits(),
             completions: self.completions,
             buffer_starvation: self.starvations,
-            idle_ns: self.pace.idle_ns(),
             worked_ns: self.pace.worked_ns(),
             ..DriverCounters::default()
         }

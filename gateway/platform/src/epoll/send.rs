@@ -27,7 +27,7 @@ impl Epoll {
         message.load(parts);
         message.advance(0);
         if self.lender.lends() {
-            message.is_worth_lending();
+            message.count();
         }
         socket.message = slot;
         socket.sending = true;

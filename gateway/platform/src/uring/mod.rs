@@ -375,7 +375,6 @@ impl Driver for Uring {
             buffer_starvation: self.starvations,
             cq_overflow: self.ring.overflows(),
             sq_full: self.ring.times_full(),
-            idle_ns: self.pace.idle_ns(),
             worked_ns: self.pace.worked_ns(),
         }
     }

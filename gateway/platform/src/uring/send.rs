@@ -86,7 +86,10 @@ impl Uring {
             self.release(slot);
             return self.known.push_back(Completion::Sent { socket: id });
         }
-        outgoing.by_calls = self.lender.lends() && outgoing.message.is_worth_lending();
+        outgoing.by_calls = self.lender.lends() && {
+            outgoing.message.count();
+            outgoing.message.before_lendable().is_some()
+        };
         socket.sending = true;
         socket.operand = slot;
         socket.in_flight += 1;

@@ -516,3 +516,24 @@ pub fn split(answer: &str) -> (&str, &str) {
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head");
     (&head[9..12], body)
 }
+
+/// A request for a target, with more fields.
+pub fn get(target: &str, fields: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nHost: t\r\n{fields}\r\n").into_bytes()
+}
+
+/// A whole answer with these fields.
+pub fn ok(fields: &str, body: &str) -> Vec<u8> {
+    let length = body.len();
+    format!("HTTP/1.1 200 OK\r\n{fields}Content-Length: {length}\r\n\r\n{body}").into_bytes()
+}
+
+/// Has a client ask for the first time, and the origin answer on the connection that is returned.
+pub fn answered(world: &mut World, client: SocketId, request: &[u8], answer: &[u8]) -> SocketId {
+    world.arrives(client, request);
+    let origin = world.origin();
+    world.arrives(origin, answer);
+    world.sent(client);
+    world.sent(origin);
+    origin
+}
