@@ -53,7 +53,7 @@ impl Recent {
 
     fn is(&self, now: Wall) -> bool {
         self.at
-            .is_some_and(|at| now.0.saturating_sub(at.0) < RECENT_SECONDS)
+            .is_some_and(|at| (now - at).as_secs() < RECENT_SECONDS)
     }
 }
 
@@ -223,7 +223,7 @@ mod tests {
         let mut recent = Recent::default();
         (1_000..)
             .zip(counts)
-            .map(|(second, count)| recent.look(count, Wall(second)))
+            .map(|(second, count)| recent.look(count, Wall::from_secs(second)))
             .collect()
     }
 
