@@ -1,6 +1,8 @@
 //! A client's connection: what is kept of it while it idles (little), and what it borrows while it works.
 
 use std::collections::VecDeque;
+use std::mem;
+use std::net::SocketAddr;
 use std::ops::{Deref, Range};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use http::{BodyDecoder, BodyLength, Version};
 use telemetry::{CacheLabel, MethodLabel, RouteLabel, Spent, Trace};
 
 use crate::decide::has_body;
+use crate::scribe::{Said, Sayings};
 use crate::table::Ticket;
 use crate::timing::Timing;
 
@@ -65,6 +68,10 @@ pub(crate) struct Work<D: Driver> {
     pub(crate) records: Vec<Record>,
     /// The rest of those records that have one, in their order.
     pub(crate) rares: Vec<Rare>,
+    /// What the access log gets of those rares that it gets, in their order.
+    pub(crate) sayings: Sayings,
+    /// The next rare is one of them.
+    is_said: bool,
     pub(crate) exchange: Option<Exchange<D>>,
     /// Bytes of request body received, and since when.
     pub(crate) body_received: u64,
@@ -99,6 +106,8 @@ pub(crate) struct Rare {
     pub(crate) spent: Spent,
     pub(crate) about: About,
     pub(crate) body_bytes: u64,
+    /// The next of the sayings belongs to it.
+    is_said: bool,
 }
 
 /// What the flight recorder is told besides.
@@ -136,6 +145,8 @@ pub(crate) struct Exchange<D: Driver> {
     pub(crate) body: Option<BodyDecoder>,
     /// The bytes of its head, to decide on it again.
     pub(crate) head: Box<[u8]>,
+    /// Who asks, where there is an access log: a connection that was reset no longer tells.
+    pub(crate) peer: Option<SocketAddr>,
     pub(crate) facts: RequestFacts,
     /// Lines of the origin's head that are for this client and not stored.
     pub(crate) own: Box<[u8]>,
@@ -212,6 +223,8 @@ impl<D: Driver> Work<D> {
             records_sending: 0,
             records: Vec::new(),
             rares: Vec::new(),
+            sayings: Sayings::default(),
+            is_said: false,
             exchange: None,
             body_received: 0,
             body_since: Moment(0),
@@ -235,6 +248,8 @@ impl<D: Driver> Work<D> {
         self.records_sending = 0;
         self.records.clear();
         self.rares.clear();
+        self.sayings.clear();
+        self.is_said = false;
         self.exchange = None;
         self.body_received = 0;
     }
@@ -293,6 +308,7 @@ impl<D: Driver> Work<D> {
             spent: timing.so_far(),
             about,
             body_bytes: self.body_received,
+            is_said: mem::take(&mut self.is_said),
         });
         self.records.push(Record {
             asked,
@@ -307,6 +323,23 @@ impl<D: Driver> Work<D> {
         });
     }
 
+    /// Has the access log get the next record.
+    pub(crate) fn say(&mut self, said: &Said<'_>) {
+        self.sayings.push(said);
+        self.is_said = true;
+    }
+
+    /// The same for a request of which no head could be read: what came of it.
+    pub(crate) fn say_unread(&mut self, peer: Option<SocketAddr>) {
+        let head = self.input.first();
+        self.sayings.push(&Said {
+            peer,
+            head,
+            id: b"-",
+        });
+        self.is_said = true;
+    }
+
     /// The first `count` records, each with its rest.
     #[inline]
     pub(crate) fn told(&self, count: usize) -> impl Iterator<Item = (&Record, Option<&Rare>)> {
@@ -315,17 +348,31 @@ impl<D: Driver> Work<D> {
         records.map(move |record| (record, record.is_rare.then(|| rares.next()).flatten()))
     }
 
+    /// Those of the first `count` records that the access log gets, with what it gets.
+    pub(crate) fn said(&self, count: usize) -> impl Iterator<Item = (&Record, &Rare, Said<'_>)> {
+        let mut sayings = self.sayings.iter();
+        self.told(count).filter_map(move |(record, rare)| {
+            let rare = rare.filter(|rare| rare.is_said)?;
+            Some((record, rare, sayings.next()?))
+        })
+    }
+
     /// Lets go of the first `count` records.
     #[inline]
     pub(crate) fn forget(&mut self, count: usize) {
         if count >= self.records.len() {
             self.records.clear();
-            self.rares.clear();
+            if !self.rares.is_empty() {
+                self.rares.clear();
+                self.sayings.clear();
+            }
             return;
         }
         let gone = self.records.drain(..count);
         let rares = gone.filter(|record| record.is_rare).count();
-        self.rares.drain(..rares);
+        let gone = self.rares.drain(..rares);
+        let sayings = gone.filter(|rare| rare.is_said).count();
+        self.sayings.forget(sayings);
     }
 }
 
@@ -398,6 +445,14 @@ impl<D: Driver> Input<D> {
             let rest = bytes.get(*at..).unwrap_or_default();
             rest.is_empty() || rest == b"\r\n" || rest == b"\r"
         })
+    }
+
+    /// What waits in the first buffer.
+    fn first(&self) -> &[u8] {
+        let first = self.queue.front();
+        first
+            .and_then(|(bytes, at)| bytes.get(*at..))
+            .unwrap_or_default()
     }
 
     pub(crate) fn push(&mut self, bytes: Bytes<D>) {
@@ -593,6 +648,15 @@ impl<D: Driver> Serving<D> {
 }
 
 impl<D: Driver> Exchange<D> {
+    /// What the access log gets of it.
+    pub(crate) fn said(&self) -> Said<'_> {
+        Said {
+            peer: self.peer,
+            head: &self.head,
+            id: &self.request_id,
+        }
+    }
+
     pub(crate) fn new(
         asked: Asked,
         timing: Timing,
@@ -610,6 +674,7 @@ impl<D: Driver> Exchange<D> {
             request_id: id.into(),
             body: has_body(body).then(|| BodyDecoder::new(body)),
             head: Box::default(),
+            peer: None,
             facts,
             own: Box::default(),
             about: About::default(),

@@ -134,6 +134,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 let mut timing = exchange.timing;
                 timing.enter(Stage::Send, self.reaped);
                 let (asked, about) = (exchange.asked, exchange.about);
+                if self.scribe.draws(status) {
+                    work.say(&exchange.said());
+                }
                 work.record(asked, (status, exchange.cache), &timing, about);
             }
             self.count_unsent(socket, work);

@@ -14,6 +14,7 @@ use crate::client::{About, Asked, Exchange};
 use crate::lookup::{Forward, Sharing, Way};
 use crate::read::Flow;
 use crate::request;
+use crate::scribe::Said;
 use crate::timing::{Reading, Timing};
 
 /// Where the admin paths are, and how they come here.
@@ -41,6 +42,15 @@ pub(crate) struct Question<'q> {
 }
 
 impl Question<'_> {
+    /// What the access log gets of it.
+    pub(crate) fn said<D: Driver>(&self, io: &D) -> Said<'_> {
+        Said {
+            peer: io.peer(self.socket),
+            head: self.head,
+            id: self.id,
+        }
+    }
+
     /// Its stages up to the lookup that it is in.
     /// What the flight recorder is told of it.
     pub(crate) fn about(&self, backlog: u32) -> About {
@@ -207,7 +217,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         asked.keep_alive &= !unread;
         let mut timing = question.timing();
         timing.enter(Stage::Encode, io.stamp());
-        let flow = self.answer_own(io, question.socket, asked, timing, question.id, own);
+        let flow = self.answer_own(io, question, asked, timing, own);
         if unread && flow == Flow::Next {
             self.answered_unread(question.socket);
         }

@@ -25,6 +25,7 @@ mod origin_body;
 mod present;
 mod read;
 mod request;
+mod scribe;
 mod serve;
 mod settings;
 mod table;
@@ -50,6 +51,7 @@ use answer::DateCache;
 use client::{Client, Work};
 use fetch::{Conn, Fetch, Pool};
 use index_turn::Landing;
+use scribe::Scribe;
 use table::{Arena, Table, Ticket};
 use wheel::Wheel;
 
@@ -168,6 +170,7 @@ pub struct Proxy<D: Driver, S> {
     /// Completions of this turn.
     backlog: u32,
     notes: Notes,
+    scribe: Scribe,
     draining: bool,
 }
 
@@ -195,6 +198,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 .collect(),
             front: Front::new(parts.settings.front_objects),
             notes: Notes::new(&parts.settings),
+            scribe: Scribe::new(&parts.settings, Arc::clone(&parts.cells)),
             settings: parts.settings,
             cells: parts.cells,
             memory: parts.memory,
@@ -334,6 +338,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         if dropped > 0 {
             self.cells.front_evictions.add(dropped as u64);
         }
+        self.scribe.hand_over();
         self.close_index_turn();
     }
 

@@ -269,7 +269,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             (_, Some(_)) => CacheLabel::Bypass,
             _ => CacheLabel::Miss,
         };
-        let mut exchange = self.exchange_of(question, forward.facts, cache);
+        let mut exchange = self.exchange_of(io, question, forward.facts, cache);
         exchange.why = forward.why;
         exchange.about.key = forward.key.as_ref().map_or(0, |key| key.hash().short());
         exchange.about.upstream = Some(forward.way.upstream.0);
@@ -303,6 +303,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
 
     pub(crate) fn exchange_of(
         &self,
+        io: &D,
         question: &Question<'_>,
         facts: RequestFacts,
         cache: CacheLabel,
@@ -311,6 +312,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let (asked, timing) = (question.asked, question.timing());
         let mut exchange = Exchange::new(asked, timing, cache, question.id, body, facts);
         exchange.head = question.head.into();
+        if self.cells.log.is_on() {
+            exchange.peer = io.peer(question.socket);
+        }
         exchange.tries = question.tries;
         exchange.about = question.about(self.backlog);
         exchange

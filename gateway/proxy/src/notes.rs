@@ -49,6 +49,34 @@ impl Over<'_> {
         spent.add(Stage::Send, Span(all_ns.saturating_sub(spent.total().0)));
         spent
     }
+
+    pub(crate) fn duration(&self) -> Span {
+        self.end - self.record.asked.start
+    }
+
+    pub(crate) fn noted(&self, cause: Cause) -> Noted {
+        let Self { record, rare, .. } = self;
+        let asked = &record.asked;
+        let about = rare.map_or_else(About::default, |rare| rare.about);
+        Noted {
+            cause,
+            end: self.end,
+            duration: self.duration(),
+            spent: self.spent().mean(record.count),
+            count: record.count,
+            method: asked.method,
+            status: record.status,
+            route: asked.route,
+            cache: record.cache,
+            key: record.key,
+            connection: u64::from(self.socket.generation) << 32 | u64::from(self.socket.index),
+            sent_bytes: record.sent_bytes,
+            body_bytes: rare.map_or(0, |rare| rare.body_bytes),
+            backlog: record.backlog,
+            upstream: about.upstream,
+            trace: about.trace,
+        }
+    }
 }
 
 impl Notes {
@@ -69,8 +97,9 @@ impl Notes {
     /// Writes a request down if it is worth it.
     #[inline]
     pub(crate) fn see(&mut self, cells: &ShardCells, over: &Over<'_>, duration: Span) {
-        let count = u64::from(over.record.count);
-        let is_plain = duration.0 < self.least_ns && over.record.status < 499 && over.whole;
+        let record = over.record;
+        let count = u64::from(record.count);
+        let is_plain = duration.0 < self.least_ns && record.status < 499 && over.whole;
         if is_plain && count < self.until_drawn {
             self.until_drawn -= count;
             return;
@@ -96,26 +125,7 @@ impl Notes {
         } else {
             return;
         };
-        let asked = &record.asked;
-        let about = over.rare.map_or_else(About::default, |rare| rare.about);
-        cells.recorder.note(&Noted {
-            cause,
-            end: over.end,
-            duration,
-            spent: over.spent().mean(record.count),
-            count: record.count,
-            method: asked.method,
-            status: record.status,
-            route: asked.route,
-            cache: record.cache,
-            key: record.key,
-            connection: u64::from(over.socket.generation) << 32 | u64::from(over.socket.index),
-            sent_bytes: record.sent_bytes,
-            body_bytes: over.rare.map_or(0, |rare| rare.body_bytes),
-            backlog: record.backlog,
-            upstream: about.upstream,
-            trace: about.trace,
-        });
+        cells.recorder.note(&over.noted(cause));
     }
 
     fn threshold(&self, record: &Record) -> u64 {

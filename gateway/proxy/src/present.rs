@@ -78,7 +78,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 Shape::Parts(..) | Shape::Unsatisfiable(_) => {}
             }
         }
-        let exchange = self.exchange_of(question, *facts, served.label());
+        let exchange = self.exchange_of(io, question, *facts, served.label());
         self.begin(io, question.socket, exchange);
         let told = Told::hit(served);
         self.serve_object(io, question.socket, Rc::clone(resident), told, None);
@@ -126,6 +126,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             key: object.key.hash().short(),
             ..question.about(self.backlog)
         };
+        if self.scribe.draws(304) {
+            work.say(&question.said(io));
+        }
         work.record(question.asked, (304, served.label()), &timing, about);
         self.answered(question.socket, question.asked)
     }

@@ -128,7 +128,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 }
                 Parsed::Partial => break Stop::Partial(at),
                 Parsed::Refused(refusal) => {
-                    self.refuse(io, socket, refusal);
+                    self.refuse(io, socket, refusal, rest);
                     break Stop::End;
                 }
             }
@@ -227,9 +227,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// Answers bytes that are no request, and ends the connection.
-    fn refuse(&mut self, io: &mut D, socket: SocketId, refusal: Refusal) {
+    fn refuse(&mut self, io: &mut D, socket: SocketId, refusal: Refusal, bytes: &[u8]) {
         let asked = Asked::unreadable(io.arrival());
-        self.answer_error(io, socket, asked, refusal.status, refusal.reason);
+        let Refusal { status, reason, .. } = refusal;
+        self.answer_error_to(io, socket, asked, (status, reason), Some(bytes));
     }
 
     fn refuse_connection(&mut self, io: &mut D, socket: SocketId) {

@@ -18,6 +18,7 @@ use crate::fetch;
 use crate::notes::{Notes, Over};
 use crate::present::Served;
 use crate::read::Flow;
+use crate::scribe::Said;
 use crate::table::Ticket;
 use crate::timing::Timing;
 
@@ -88,7 +89,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let key = object.key.hash().short();
         self.encoded = io.stamp();
         let is_traced = question.request.fields.has(Name::Traceparent);
-        if body.is_some() && !is_traced {
+        let is_drawn = body.is_some() && self.scribe.draws(status);
+        if body.is_some() && !is_traced && !is_drawn {
             let before = question.reading.spent_by(from, self.encoded);
             let label = served.label();
             work.record_at_once(asked, (status, label), before, key, self.backlog);
@@ -103,12 +105,19 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             ..question.about(self.backlog)
         };
         if body.is_some() {
+            if is_drawn {
+                work.say(&question.said(io));
+            }
             work.record(asked, (status, label), &timing, about);
             return self.answered(socket, asked);
         }
         let mut exchange = Exchange::new(asked, timing, label, &[], BodyLength::Empty, *facts);
         exchange.status = status;
         exchange.about = about;
+        if self.cells.log.is_on() {
+            (exchange.head, exchange.request_id) = (question.head.into(), question.id.into());
+            exchange.peer = io.peer(socket);
+        }
         exchange.answer = Answer::Serving(Serving {
             resident: Rc::clone(resident),
             offset: 0,
@@ -126,12 +135,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     pub(crate) fn answer_own(
         &mut self,
         io: &mut D,
-        socket: SocketId,
+        question: &Question<'_>,
         asked: Asked,
         mut timing: Timing,
-        id: &[u8],
         own: &Own<'_>,
     ) -> Flow {
+        let (socket, id) = (question.socket, question.id);
         let Some(work) = self
             .clients
             .at(socket)
@@ -161,6 +170,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             backlog: self.backlog,
             ..About::default()
         };
+        if self.scribe.draws(own.status) {
+            work.say(&question.said(io));
+        }
         work.record(asked, (own.status, CacheLabel::None), &timing, about);
         self.answered(socket, asked)
     }
@@ -170,9 +182,21 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         &mut self,
         io: &mut D,
         socket: SocketId,
-        mut asked: Asked,
+        asked: Asked,
         status: u16,
         reason: &str,
+    ) {
+        self.answer_error_to(io, socket, asked, (status, reason), None);
+    }
+
+    /// The same; `bytes` are what the client sent, where they no longer wait to be read.
+    pub(crate) fn answer_error_to(
+        &mut self,
+        io: &mut D,
+        socket: SocketId,
+        mut asked: Asked,
+        (status, reason): (u16, &str),
+        bytes: Option<&[u8]>,
     ) {
         let date = *self.date.at(io.now().wall);
         let draining = self.draining;
@@ -213,6 +237,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 (exchange.cache, exchange.about)
             });
         work.output.push(Part::Heap(whole.into_boxed_slice()));
+        if self.scribe.draws(status) {
+            let peer = io.peer(socket);
+            match (&exchange, bytes) {
+                (Some(exchange), _) => work.say(&exchange.said()),
+                (None, Some(head)) => work.say(&Said { peer, head, id }),
+                (None, None) => work.say_unread(peer),
+            }
+        }
         work.record(asked, (status, cache), &timing, about);
         self.answered(socket, asked);
         if unread {
@@ -352,6 +384,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         exchange.timing.enter(Stage::Send, io.stamp());
         let timing = &exchange.timing;
         let (asked, status, cache) = (exchange.asked, exchange.status, exchange.cache);
+        if self.scribe.draws(status) {
+            work.say(&exchange.said());
+        }
         work.record(asked, (status, cache), timing, exchange.about);
         self.answered(socket, exchange.asked);
         if let Answer::Serving(serving) = &exchange.answer
@@ -406,6 +441,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             };
             count(&self.cells, &mut self.notes, &over);
         }
+        if !work.sayings.is_empty() {
+            self.scribe.write(work, sent, socket, end, true);
+        }
         work.forget(sent);
         work.records_sending = 0;
         if let Some(exchange) = &work.exchange {
@@ -427,16 +465,19 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
 
     /// Counts requests whose answers did not get out whole.
     pub(crate) fn count_unsent(&mut self, socket: SocketId, work: &Work<D>) {
+        let end = self.reaped;
         for (record, rare) in work.told(work.records.len()) {
             let over = Over {
                 record,
                 rare,
                 socket,
-                end: self.reaped,
+                end,
                 whole: false,
             };
             count_rare(&self.cells, &mut self.notes, &over);
         }
+        let all = work.records.len();
+        self.scribe.write(work, all, socket, end, false);
     }
 }
 
@@ -518,6 +559,6 @@ fn request_of(over: &Over<'_>) -> RequestRecord {
         status: record.status,
         route: record.asked.route,
         cache: record.cache,
-        duration: over.end - record.asked.start,
+        duration: over.duration(),
     }
 }

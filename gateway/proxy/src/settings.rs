@@ -1,6 +1,7 @@
 //! What configuration decides for the data plane, resolved: no names to look up, no text to parse.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 
 use base::{RouteId, Span, UpstreamId, limits};
 use cache::policy::Rules;
@@ -29,6 +30,8 @@ pub struct Settings {
     pub slow_threshold: Option<Span>,
     /// Of how many requests one is written down, slow or not. `None`: none is.
     pub sample_one_in: Option<u32>,
+    /// Of how many requests the access log gets one, failed ones aside, where the shard's cells have room for it; none: there is no log.
+    pub log_one_in: Option<NonZeroU32>,
 }
 
 /// Bounds towards clients.
@@ -157,6 +160,7 @@ impl Settings {
             object_bytes_max: limits::OBJECT_BYTES_DEFAULT,
             slow_threshold: Some(Span::from_millis(1)),
             sample_one_in: None,
+            log_one_in: None,
         }
     }
 

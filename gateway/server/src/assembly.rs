@@ -19,6 +19,7 @@ use telemetry::ShardCells;
 use telemetry::health::Board;
 use tokio::sync::watch;
 
+use crate::access::AccessLog;
 use crate::build;
 use crate::config::Backend;
 use crate::failure::StartFailure;
@@ -50,8 +51,14 @@ pub(crate) fn start(plan: Plan, host: Host, bound: Bound) -> Result<Started, Sta
     let shared = Arc::new(Shared::new(&plan, memory.slab().clone(), tally)?);
     let (told, answers) = channel();
     let accept_queues = AcceptQueues::of(&data);
-    let mut cells = Vec::with_capacity(plan.shards.len());
-    for ((shard, place), listeners) in (0u16..).map(ShardId).zip(&plan.shards).zip(data) {
+    let ids = (0u16..).map(ShardId).take(plan.shards.len());
+    let cells: Vec<_> = ids.map(|shard| Arc::new(cells_of(shard, &plan))).collect();
+    let wanted = plan.access_log.as_ref();
+    let log =
+        wanted.map(|wanted| AccessLog::start(wanted, cells.clone(), plan.labels(), plan.spare_cpu));
+    let access_log = log.transpose()?;
+    for ((cells, place), listeners) in cells.iter().zip(&plan.shards).zip(data) {
+        let shard = cells.shard;
         let part = Part {
             place: *place,
             backend: backend.kind,
@@ -59,12 +66,9 @@ pub(crate) fn start(plan: Plan, host: Host, bound: Bound) -> Result<Started, Sta
             sockets_max: sockets_max(&plan.proxy),
             listeners,
             memory: lease(&memory, shard)?,
-            cells: Arc::new(
-                ShardCells::new(shard, plan.route_names.len()).with_pools(plan.upstreams.len()),
-            ),
+            cells: Arc::clone(cells),
             shared: Arc::clone(&shared),
         };
-        cells.push(Arc::clone(&part.cells));
         spawn(shard, part, told.clone())?;
     }
     drop(told);
@@ -78,6 +82,7 @@ pub(crate) fn start(plan: Plan, host: Host, bound: Bound) -> Result<Started, Sta
         backend: backend.in_use,
         listeners: addresses,
         accept_queues,
+        access_log,
         tally: seen,
         cells,
         plan,
@@ -88,6 +93,14 @@ pub(crate) fn start(plan: Plan, host: Host, bound: Bound) -> Result<Started, Sta
         operator,
         metrics,
     })
+}
+
+fn cells_of(shard: ShardId, plan: &Plan) -> ShardCells {
+    let cells = ShardCells::new(shard, plan.route_names.len()).with_pools(plan.upstreams.len());
+    match plan.access_log {
+        Some(_) => cells.with_access_log(),
+        None => cells,
+    }
 }
 
 /// What starting gives.

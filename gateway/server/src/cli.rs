@@ -166,7 +166,7 @@ Reserved for later versions, and refused with exit code 2: {verbs}.
 | QUIT | as TERM | drain | – |
 | INT | stop at once, exit 0 | stop at once | stop at once |
 | HUP | check the file and log what is found; taking it comes in a later version | reload | reload (master) |
-| USR1 | reopen logs; they go to standard error, so nothing is to be done | reopen logs | drain |
+| USR1 | reopen the access log; events go to standard error | reopen logs | drain |
 | USR2 | logged and ignored; upgrading in place comes in a later version | upgrade | reload (master) |
 ";
 

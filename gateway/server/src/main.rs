@@ -6,6 +6,7 @@
 //!
 //! Exit codes: 0 success, 1 failed at run time, 2 wrong usage, 78 bad configuration.
 
+mod access;
 mod announce;
 mod assembly;
 mod build;

@@ -10,6 +10,7 @@ use shard::Mailboxes;
 use telemetry::ShardCells;
 use tokio::sync::watch;
 
+use crate::access::AccessLog;
 use crate::host::Host;
 use crate::listen::{AcceptQueues, Listening};
 use crate::plan::{Memory, Plan};
@@ -36,6 +37,8 @@ pub(crate) struct Running {
     pub(crate) pool_usage: Box<dyn Fn() -> MemoryUsage + Send + Sync>,
     /// The shards' mailboxes.
     pub(crate) mailboxes: Arc<Mailboxes>,
+    /// The hand on the access log.
+    pub(crate) access_log: Option<AccessLog>,
     /// How many shards have ended.
     pub(crate) tally: watch::Receiver<Tally>,
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use base::{Moment, RouteId, ShardId, Span, UpstreamId};
 
 use crate::Histogram;
+use crate::access::Handover;
 use crate::buckets::{BucketCells, Buckets};
 use crate::duration::{Durations, Row};
 use crate::edges::{CLASSIC, classic_of};
@@ -276,6 +277,8 @@ pub struct ShardCells {
     pub mailbox: Gauge,
     /// Requests that took long, failed or were drawn; turns that took long.
     pub recorder: Recorder,
+    /// Lines of the access log on their way.
+    pub log: Handover,
     pools: Box<[PoolCells]>,
     locks: Locks,
     pub(crate) index_turns: Row,
@@ -502,6 +505,7 @@ impl ShardCells {
             ready: Gauge::unset(),
             mailbox: Gauge::unset(),
             recorder: Recorder::new(),
+            log: Handover::default(),
             pools: Box::default(),
             locks: Locks::default(),
             index_turns: Row::new(),
@@ -519,6 +523,13 @@ impl ShardCells {
     #[must_use]
     pub fn with_pools(mut self, upstreams: usize) -> Self {
         self.pools = (0..upstreams).map(|_| PoolCells::new()).collect();
+        self
+    }
+
+    /// The same with room for lines of the access log.
+    #[must_use]
+    pub fn with_access_log(mut self) -> Self {
+        self.log = Handover::with_room();
         self
     }
 

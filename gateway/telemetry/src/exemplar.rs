@@ -73,7 +73,7 @@ impl Reader {
             cache: noted.cache,
             duration: noted.duration,
             at: Span(epoch_ns.saturating_sub(now.0.saturating_sub(noted.end.0))),
-            trace_id: format!("{:032x}", noted.trace.id),
+            trace_id: noted.trace.id_text(),
             request_id: String::new(),
         };
         latest.into_values().map(exemplar).collect()

@@ -335,6 +335,14 @@ pub(crate) fn rfc3339(at: Wall) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
+/// The same with microseconds, from nanoseconds since the epoch.
+#[must_use]
+pub fn rfc3339_micros(epoch_ns: u64) -> String {
+    let seconds = rfc3339(Wall(epoch_ns / 1_000_000));
+    let micros = epoch_ns / 1_000 % 1_000_000;
+    format!("{}.{micros:06}Z", seconds.trim_end_matches('Z'))
+}
+
 /// Year, month and day of a day since 1970-01-01 in the Gregorian calendar, counted from 1 March of a year divisible by
 /// 400, so that the leap day is the last of its year.
 fn civil(days: u64) -> (u64, u64, u64) {

@@ -31,6 +31,11 @@ impl<'a> Object<'a> {
         self.value(name, Value::Count(value));
     }
 
+    pub(crate) fn flag(&mut self, name: &str, value: bool) {
+        self.name(name);
+        self.text.push_str(if value { "true" } else { "false" });
+    }
+
     pub(crate) fn signed(&mut self, name: &str, value: i64) {
         self.value(name, Value::Signed(value));
     }

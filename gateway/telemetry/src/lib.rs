@@ -3,6 +3,7 @@
 //! A shard's thread is the only writer of its cells: recording is a relaxed load and a relaxed store, no
 //! read-modify-write, no lock, no allocation. A reader sees each cell whole and the set of them loosely.
 
+pub mod access;
 mod buckets;
 mod cells;
 mod duration;
@@ -34,6 +35,7 @@ pub use cells::{
 pub use exemplar::Exemplar;
 pub use exposition::Exposition;
 pub use format::Format;
+pub use health::rfc3339_micros;
 pub use histogram::{Histogram, HistogramSnapshot};
 pub use published::{Published, Subscriber};
 pub use reader::{Labels, Reader, Supplement};

@@ -193,6 +193,11 @@ families! {
     SERIES_DROPPED: Counter Count "series_dropped_total" []
         "Records counted under the route other because series of their own would have been over the bound.";
 
+    ACCESS_LOG_LINES: Counter Count "access_log_lines_total" []
+        "Lines written to the access log.";
+    ACCESS_LOG_DROPPED: Counter Count "access_log_dropped_total" ["reason"]
+        "Lines that the access log lost: queue_full (its thread was behind), write (the file or the reader of standard output did not take them).";
+
     ACTIVE_CONNECTIONS: Gauge Count "active_connections" ["side"]
         "Open connections to clients and to upstreams, idle ones included.";
     CONNECTIONS_ACCEPTED: Counter Count "connections_accepted_total" ["shard"]
@@ -221,7 +226,7 @@ families! {
     SHARD_RESTARTS: Counter Count "shard_restarts_total" ["shard"]
         "Times a shard was rebuilt after a panic.";
     QUEUE_DEPTH: Gauge Count "queue_depth" ["queue", "shard"]
-        "Waiting in a queue: accept (connections that the kernel has set up and the shard has not taken), ready (completions of the last turn), mailbox (messages), upstream (requests).";
+        "Waiting in a queue: accept (connections that the kernel has set up and the shard has not taken), ready (completions of the last turn), mailbox (messages), upstream (requests), log (lines of the access log).";
     QUEUE_OLDEST_AGE: Gauge Seconds "queue_oldest_age_seconds" ["queue", "shard"]
         "How long the longest has been waiting in a queue; 0 while it is empty: upstream (requests that wait for a connection to an origin).";
     RING_BATCH_SIZE: Histogram Count "ring_batch_size" ["shard"]

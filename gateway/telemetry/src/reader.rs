@@ -12,7 +12,7 @@ use crate::health::Report;
 use crate::json::Object;
 use crate::series::{Folded, Key, class_of};
 use crate::window::Totals;
-use crate::{CacheLabel, Exemplar, ShardCells, Window};
+use crate::{CacheLabel, Exemplar, Noted, ShardCells, Window};
 
 /// What dense ids are called in labels.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +21,24 @@ pub struct Labels {
     pub routes: Vec<String>,
     /// Names of the upstreams, by `UpstreamId`.
     pub upstreams: Vec<String>,
+}
+
+impl Labels {
+    /// The label of a dense route index.
+    pub(crate) fn route(&self, index: usize) -> &str {
+        let built_in = &RouteLabel::BUILT_IN;
+        let name = match index.checked_sub(built_in.len()) {
+            None => built_in.get(index).copied(),
+            Some(route) => self.routes.get(route).map(String::as_str),
+        };
+        name.unwrap_or(OTHER)
+    }
+
+    /// The name of the upstream that a request had to do with.
+    pub(crate) fn upstream(&self, noted: &Noted) -> Option<&str> {
+        let name = self.upstreams.get(usize::from(noted.upstream?));
+        name.map(String::as_str)
+    }
 }
 
 /// What others than the shards count in families that [`Reader::render`] writes.
@@ -108,16 +126,6 @@ impl Reader {
             json.span(name, value);
         }
         json.close();
-    }
-
-    /// The label of a dense route index.
-    pub(crate) fn route(&self, index: usize) -> &str {
-        let built_in = &RouteLabel::BUILT_IN;
-        let name = match index.checked_sub(built_in.len()) {
-            None => built_in.get(index).copied(),
-            Some(route) => self.labels.routes.get(route).map(String::as_str),
-        };
-        name.unwrap_or(OTHER)
     }
 }
 

@@ -381,6 +381,10 @@ impl LongTurn {
 }
 
 impl Trace {
+    pub(crate) fn id_text(&self) -> String {
+        format!("{:032x}", self.id)
+    }
+
     /// What a `traceparent` says (W3C Trace Context §3.2); none where it cannot be read.
     #[must_use]
     pub fn of(traceparent: &[u8]) -> Self {

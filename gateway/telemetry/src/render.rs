@@ -51,7 +51,7 @@ impl Reader {
         let mut status = StatusText::default();
         for (key, count) in &self.requests.counts {
             let status = status.of(key.status());
-            let route = self.route(key.route());
+            let route = self.labels.route(key.route());
             let labels = [key.method().as_str(), status, route, key.cache().as_str()];
             samples.sample(labels, *count);
         }
@@ -74,7 +74,7 @@ impl Reader {
         let touched = self.durations.rows.iter().filter(|(_, b)| b.count() > 0);
         for (row, buckets) in touched {
             let (route, cache) = row;
-            let route = route.map_or(OTHER, |route| self.route(route));
+            let route = route.map_or(OTHER, |route| self.labels.route(route));
             let cache = CacheLabel::ALL.get(usize::from(*cache));
             let labels = [route, cache.map_or(OTHER, |cache| cache.as_str())];
             samples.durations(labels, buckets, exemplars.get(row));
@@ -180,6 +180,9 @@ impl Reader {
             if !cells.pools().is_empty() {
                 let waiting: i64 = cells.pools().iter().map(|pool| pool.waiting.read()).sum();
                 depths.sample(["upstream", &shard], waiting);
+            }
+            if cells.log.is_on() {
+                depths.sample(["log", &shard], cells.log.waiting());
             }
         }
         for (queue, ShardId(shard), depth) in more.queues {

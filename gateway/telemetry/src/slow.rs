@@ -3,9 +3,10 @@
 use std::cmp::Reverse;
 use std::fmt::Write;
 
-use base::{ShardId, Span, Stamp, Wall};
+use base::{ShardId, Span, Stamp};
 
-use crate::health::rfc3339;
+use crate::access::write_stages;
+use crate::health::rfc3339_micros;
 use crate::json::Object;
 use crate::recorder::{Cause, LongTurn, Noted};
 use crate::{Reader, Stage};
@@ -132,9 +133,7 @@ impl Slow<'_> {
     fn at(&self, stamp: Stamp) -> String {
         let ago = self.wanted.now.0.saturating_sub(stamp.0);
         let ns = self.wanted.epoch_ns.saturating_sub(ago);
-        let seconds = rfc3339(Wall(ns / 1_000_000));
-        let micros = ns / 1_000 % 1_000_000;
-        format!("{}.{micros:06}Z", seconds.trim_end_matches('Z'))
+        rfc3339_micros(ns)
     }
 
     /// As a JSON object.
@@ -169,26 +168,25 @@ impl Slow<'_> {
         json.string("at", &self.at(noted.end));
         json.string("cause", noted.cause.as_str());
         json.span("duration_seconds", Some(noted.duration));
-        let mut stages = json.object("stages_seconds");
-        for (stage, span) in noted.spent.stages() {
-            stages.span(stage.as_str(), Some(span));
-        }
-        stages.close();
+        write_stages(json, &noted.spent);
         json.span("stalled_seconds", Some(found.stalled));
         json.string("method", noted.method.as_str());
         json.count("status", u64::from(noted.status));
-        json.string("route", self.reader.route(noted.route.index()));
+        json.string("route", self.reader.labels.route(noted.route.index()));
         json.string("cache", noted.cache.as_str());
         json.count("count", u64::from(noted.count));
-        json.string("key", &key_text(noted));
+        json.string("key", &noted.key_text());
         json.count("shard", u64::from(found.shard.0));
-        json.string("connection", &connection_text(noted));
+        json.string("connection", &noted.connection_text());
         json.count("sent_bytes", noted.sent_bytes);
         json.count("body_bytes", noted.body_bytes);
         json.count("backlog", u64::from(noted.backlog));
-        json.string("upstream", self.upstream(noted).unwrap_or_default());
+        json.string(
+            "upstream",
+            self.reader.labels.upstream(noted).unwrap_or_default(),
+        );
         if noted.trace.is_some() {
-            json.string("trace_id", &format!("{:032x}", noted.trace.id));
+            json.string("trace_id", &noted.trace.id_text());
             json.string("parent_id", &format!("{:016x}", noted.trace.parent));
         }
     }
@@ -207,12 +205,6 @@ impl Slow<'_> {
         ] {
             json.count(name, u64::from(count));
         }
-    }
-
-    fn upstream(&self, noted: &Noted) -> Option<&str> {
-        let upstreams = &self.reader.labels.upstreams;
-        let name = upstreams.get(usize::from(noted.upstream?));
-        name.map(String::as_str)
     }
 
     /// As a table for the eye: what most of the time went to, then a line a request.
@@ -267,7 +259,7 @@ impl Slow<'_> {
                 format!("{} ({:.3})", stage.as_str(), millis(span))
             });
             let trace = match noted.trace.is_some() {
-                true => format!("{:032x}", noted.trace.id),
+                true => noted.trace.id_text(),
                 false => "-".to_owned(),
             };
             writeln!(
@@ -282,8 +274,8 @@ impl Slow<'_> {
                 noted.status,
                 noted.count,
                 noted.cache.as_str(),
-                self.reader.route(noted.route.index()),
-                key_text(noted),
+                self.reader.labels.route(noted.route.index()),
+                noted.key_text(),
                 found.shard.0,
                 noted.sent_bytes,
             )?;
@@ -310,15 +302,19 @@ impl Slow<'_> {
     }
 }
 
-fn key_text(noted: &Noted) -> String {
-    match noted.key {
-        0 => "-".to_owned(),
-        key => format!("{key:016x}"),
+impl Noted {
+    /// The key's hash, `-` where there is none.
+    pub(crate) fn key_text(&self) -> String {
+        match self.key {
+            0 => "-".to_owned(),
+            key => format!("{key:016x}"),
+        }
     }
-}
 
-fn connection_text(noted: &Noted) -> String {
-    format!("{}.{}", noted.connection as u32, noted.connection >> 32)
+    /// The connection's number on its shard.
+    pub(crate) fn connection_text(&self) -> String {
+        format!("{}.{}", self.connection as u32, self.connection >> 32)
+    }
 }
 
 impl Cause {

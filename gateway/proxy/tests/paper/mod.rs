@@ -365,7 +365,11 @@ impl Node {
 
     fn shard(&self, id: u16) -> World {
         let shard = ShardId(id);
-        let cells = Arc::new(ShardCells::new(shard, 1).with_pools(1));
+        let mut cells = ShardCells::new(shard, 1).with_pools(1);
+        if self.settings.log_one_in.is_some() {
+            cells = cells.with_access_log();
+        }
+        let cells = Arc::new(cells);
         let io = Paper::new();
         let parts = Parts {
             shard,

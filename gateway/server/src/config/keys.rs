@@ -343,11 +343,24 @@ const TELEMETRY: &[Key] = &[
         "10000",
         "Of how many requests one is kept for /admin/slow whatever its duration, to compare the slow ones with.",
     )),
-    reserved(key(
+    fixed(key(
         "access_log",
         Kind::Choice(&["off", "json", "combined"], &[]),
         "off",
-        "A line for every request.",
+        "A line for every request, as a JSON object or as Apache and nginx write it. Shards never wait for it: what its thread \
+         does not keep up with is dropped and counted (`access_log_dropped_total`).",
+    )),
+    fixed(key(
+        "access_log_path",
+        Kind::File,
+        "stdout",
+        "The file to append to, or \"stdout\". USR1 has it opened anew, for those who rotate it.",
+    )),
+    fixed(key(
+        "access_log_one_in",
+        Kind::Count(1, 1_000_000_000),
+        "1",
+        "Of how many requests one gets a line. Those answered 499 and above get theirs always.",
     )),
 ];
 

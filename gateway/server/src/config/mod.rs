@@ -18,7 +18,9 @@ mod units;
 pub(crate) use fault::{Fault, Faults, Source};
 pub(crate) use nearest::nearest;
 pub(crate) use render::effective;
-pub(crate) use settings::{Backend, Drain, LogFormat, RangeMisses, Route, SetCookie, Settings};
+pub(crate) use settings::{
+    Backend, Drain, LogFormat, LogShape, RangeMisses, Route, SetCookie, Settings, Telemetry,
+};
 pub(crate) use sheet::{Inputs, Sheet};
 #[cfg(test)]
 pub(crate) use tests::assert_fresh;

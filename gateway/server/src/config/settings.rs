@@ -96,8 +96,21 @@ pub(crate) struct Telemetry {
     pub(crate) log_format: LogFormat,
     pub(crate) slow_threshold: WordOr<u64>,
     pub(crate) sample_one_in: WordOr<u64>,
-    #[serde(rename = "access_log")]
-    _access_log: String,
+    pub(crate) access_log: LogShape,
+    pub(crate) access_log_path: String,
+    pub(crate) access_log_one_in: u32,
+}
+
+/// How the access log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogShape {
+    /// Not at all.
+    Off,
+    /// As JSON objects.
+    Json,
+    /// As Apache and nginx write it.
+    Combined,
 }
 
 /// How events are written.

@@ -30,6 +30,14 @@ pub(super) struct Lead {
 impl Lead {
     /// Runs until the process should end.
     pub(super) async fn lead(mut self) -> Result<(), Failure> {
+        let led = self.lead_on().await;
+        if let Some(log) = &self.control.running.access_log {
+            log.finish();
+        }
+        led
+    }
+
+    async fn lead_on(&mut self) -> Result<(), Failure> {
         let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + TICK, TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut ends = self.control.running.ends();
@@ -61,10 +69,9 @@ impl Lead {
                 Step::Wait
             }
             Signal::Reopen => {
-                tracing::info!(
-                    event = "logs_reopened",
-                    "logs go to standard error: there is no file to reopen"
-                );
+                if let Some(log) = &self.control.running.access_log {
+                    log.reopen();
+                }
                 Step::Wait
             }
             Signal::Upgrade => {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use base::{Moment, Span};
 use platform::host::pin::pin;
 use telemetry::health::{Component, Report, Status};
-use telemetry::{Format, Labels, Reader};
+use telemetry::{Format, Reader};
 use tokio::sync::mpsc;
 
 use crate::clock;
@@ -205,11 +205,7 @@ impl Control {
         config: ConfigState,
         orders: mpsc::Sender<Order>,
     ) -> Self {
-        let upstreams = running.plan.upstreams.iter();
-        let labels = Labels {
-            routes: running.plan.route_names.clone(),
-            upstreams: upstreams.map(|upstream| upstream.name.clone()).collect(),
-        };
+        let labels = running.plan.labels();
         let state = State {
             reader: Reader::new(running.cells.clone(), labels),
             observer: Observer::new(origins),

@@ -13,9 +13,10 @@ use platform::host::cgroup::Cgroups;
 use platform::host::memory::MemoryFacts;
 use platform::host::network::{Device, Network};
 use platform::host::process::Process;
-use telemetry::{Exposition, Format, Reader, Supplement, names};
+use telemetry::{Exposition, Format, Reader, ShardCells, Supplement, names};
 
 use super::Control;
+use crate::access::Tally;
 use crate::running::Running;
 use crate::{build, clock};
 
@@ -73,6 +74,9 @@ pub(super) fn render(
     out.value(&names::CACHE_ENTRIES, stats.objects);
     out.value(&names::CACHE_BYTES, stats.bytes);
     render_shards(running, &mut out);
+    if let Some(log) = &running.access_log {
+        render_log(log.tally(), &running.cells, &mut out);
+    }
     render_memory(running, &mut out);
     render_process(&running.host.root, &mut out);
     render_network(&Network::read(&running.host.root), &mut out);
@@ -109,6 +113,14 @@ fn render_shards(running: &Running, out: &mut Exposition) {
         let all = upstream.connections_max * running.plan.shards.len();
         bounds.sample([&upstream.name], all as u64);
     }
+}
+
+fn render_log(tally: &Tally, cells: &[Arc<ShardCells>], out: &mut Exposition) {
+    out.value(&names::ACCESS_LOG_LINES, tally.written.read());
+    let mut dropped = out.family(&names::ACCESS_LOG_DROPPED);
+    let behind = cells.iter().map(|cells| cells.log.dropped.read());
+    dropped.sample(["queue_full"], behind.sum::<u64>());
+    dropped.sample(["write"], tally.failed.read());
 }
 
 fn render_memory(running: &Running, out: &mut Exposition) {

@@ -6,12 +6,15 @@ mod resources;
 mod token;
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 
 use base::Span;
+use telemetry::Labels;
 
 use crate::config::{
-    Backend, Drain, Fault, Faults, LogFormat, RangeMisses, Route, SetCookie, Settings, Sheet,
-    Source,
+    Backend, Drain, Fault, Faults, LogFormat, LogShape, RangeMisses, Route, SetCookie, Settings,
+    Sheet, Source, Telemetry,
 };
 use crate::host::Host;
 
@@ -49,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) token: Option<Token>,
     /// Events.
     pub(crate) log: Log,
+    /// Requests, where they are logged.
+    pub(crate) access_log: Option<AccessLog>,
     /// Upstreams, by `UpstreamId`; their names are still to be looked up.
     pub(crate) upstreams: Vec<UpstreamPlan>,
     /// What the data plane is told; its upstreams' endpoints are filled in from `upstreams` when names are looked up.
@@ -70,6 +75,30 @@ pub(crate) struct Listen {
 pub(crate) struct Log {
     pub(crate) level: String,
     pub(crate) format: LogFormat,
+}
+
+/// How and where requests are logged.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AccessLog {
+    pub(crate) shape: LogShape,
+    /// `None`: standard output.
+    pub(crate) path: Option<PathBuf>,
+}
+
+impl AccessLog {
+    fn of(settings: &Telemetry) -> Option<Self> {
+        let path = settings.access_log_path.as_str();
+        (settings.access_log != LogShape::Off).then(|| Self {
+            shape: settings.access_log,
+            path: (!matches!(path, "stdout" | "")).then(|| PathBuf::from(path)),
+        })
+    }
+
+    /// Where it goes, in words.
+    pub(crate) fn place(&self) -> String {
+        let path = self.path.as_ref();
+        path.map_or_else(|| "stdout".to_owned(), |path| path.display().to_string())
+    }
 }
 
 /// An upstream whose endpoints are still text.
@@ -100,6 +129,15 @@ impl Plan {
         let resources = resources::resolve(&settings, sheet, host, &mut faults);
         Faults::none_of(faults)?;
         Ok(Self::put_together(settings, sheet, resources, token))
+    }
+
+    /// What dense ids are called.
+    pub(crate) fn labels(&self) -> Labels {
+        let upstreams = self.upstreams.iter();
+        Labels {
+            routes: self.route_names.clone(),
+            upstreams: upstreams.map(|upstream| upstream.name.clone()).collect(),
+        }
     }
 
     fn put_together(
@@ -138,6 +176,7 @@ impl Plan {
             capacity: settings.cache.capacity,
             drain: settings.drain,
             token,
+            access_log: AccessLog::of(&settings.telemetry),
             log: Log {
                 level: settings.telemetry.log_level,
                 format: settings.telemetry.log_format,
@@ -175,6 +214,7 @@ fn data_plane(settings: &Settings, resources: &resources::Resources) -> proxy::S
     data.object_bytes_max = settings.cache.max_object;
     data.slow_threshold = settings.telemetry.slow_threshold.value().map(base::Span);
     let one_in = settings.telemetry.sample_one_in.value();
+    data.log_one_in = NonZeroU32::new(settings.telemetry.access_log_one_in);
     data.sample_one_in = one_in.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
     data
 }
