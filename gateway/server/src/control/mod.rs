@@ -19,8 +19,8 @@ use std::time::Duration;
 
 use base::{Moment, Span};
 use platform::host::pin::pin;
-use telemetry::health::{Component, Report, Status};
-use telemetry::{Format, Labels, Reader};
+use telemetry::health::Report;
+use telemetry::{Format, Labels, Reader, ShardCells};
 use tokio::sync::mpsc;
 
 use crate::clock;
@@ -235,11 +235,8 @@ impl Control {
     /// Comes when every shard's loop has turned, or has had the time to; so that the first look finds them well.
     async fn first_turns(&self) {
         let turned = async {
-            while self
-                .start_checks()
-                .iter()
-                .any(|check| check.fault.is_some())
-            {
+            let cold = |check: &Check| check.fault.is_some();
+            while probes::started(self.shards()).iter().any(cold) {
                 tokio::time::sleep(FIRST_LOOK).await;
             }
         };
@@ -289,29 +286,9 @@ impl Control {
         self.state().ending.has_begun()
     }
 
-    /// A check a shard: whether its loop turns.
-    pub(crate) fn shard_checks(&self) -> Vec<Check> {
-        let now = clock::moment();
-        let cells = self.running.cells.iter();
-        cells
-            .map(|cells| {
-                let shard = Component::shard(cells, now);
-                let stuck = shard.status == Status::Unhealthy;
-                Check::new(shard.name, shard.reason.filter(|_| stuck))
-            })
-            .collect()
-    }
-
-    /// A check a shard: whether its loop has turned at all.
-    pub(crate) fn start_checks(&self) -> Vec<Check> {
-        let cells = self.running.cells.iter();
-        cells
-            .map(|cells| {
-                let begun = cells.heartbeat_ns.read() > 0;
-                let fault = (!begun).then(|| "its loop has not begun to turn".to_owned());
-                Check::new(format!("shard:{}", cells.shard.0), fault)
-            })
-            .collect()
+    /// The shards' cells.
+    pub(crate) fn shards(&self) -> &[Arc<ShardCells>] {
+        &self.running.cells
     }
 
     /// Gives an order to the control loop.
