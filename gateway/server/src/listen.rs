@@ -33,6 +33,13 @@ pub(crate) struct Listening {
     pub(crate) address: SocketAddr,
 }
 
+impl Listening {
+    /// Whether the shards serve it.
+    pub(crate) fn is_for_clients(&self) -> bool {
+        self.name.starts_with("data")
+    }
+}
+
 /// Binds.
 ///
 /// # Errors

@@ -405,6 +405,25 @@ impl PoolCells {
         }
     }
 
+    /// Failures, by any cause.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        let timeouts = self.timeouts.iter().map(Counter::read);
+        let others = [
+            &self.acquire_errors,
+            &self.connect_errors,
+            &self.resets,
+            &self.protocol_errors,
+        ];
+        timeouts.chain(others.map(Counter::read)).sum()
+    }
+
+    /// How often the upstream completed a stage.
+    #[must_use]
+    pub fn completed(&self, stage: UpstreamStage) -> u64 {
+        self.stage(stage).count()
+    }
+
     pub(crate) fn errors(&self, error: UpstreamError) -> Option<&Counter> {
         match error {
             UpstreamError::Acquire => Some(&self.acquire_errors),

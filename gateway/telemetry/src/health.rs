@@ -20,6 +20,30 @@ const ESSENTIAL: [&str; 3] = ["shard", "listener", "io_backend"];
 /// A shard whose loop has not turned for so long is stuck. Its loop turns at least once a second.
 pub const HEARTBEAT_AGE_MAX: Span = Span::from_secs(3);
 
+/// What a component says of itself, for the page that explains them. Empty where there is nothing to say.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Its name, with a word in capitals for what differs.
+    pub component: &'static str,
+    /// What degrades it.
+    pub degraded: &'static str,
+    /// What makes it unhealthy.
+    pub unhealthy: &'static str,
+    /// What is measured.
+    pub observed: &'static str,
+    /// What it is measured against.
+    pub limit: &'static str,
+}
+
+/// See [`Component::shard`].
+pub const SHARD_RULE: Rule = Rule {
+    component: "shard:N",
+    degraded: "",
+    unhealthy: "its loop has not turned for more than 3 seconds; it turns at least once a second",
+    observed: "seconds since it turned",
+    limit: "3",
+};
+
 /// How well something is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
@@ -144,7 +168,7 @@ impl Component {
             Some(_) if restarts > 0 => {
                 Self::healthy(name).because(format!("restarts after a panic: {restarts}"))
             }
-            Some(_) => return Self::healthy(name),
+            Some(_) => Self::healthy(name),
         };
         match age {
             Some(age) => component.measured(seconds(age), seconds(HEARTBEAT_AGE_MAX)),
@@ -444,7 +468,7 @@ mod tests {
         let at = |seconds: u64| Component::shard(&cells, Moment(seconds * 1_000_000_000));
         assert_eq!(at(1).status, Status::Unhealthy);
         cells.heartbeat_ns.set(5_000_000_000);
-        assert_eq!(at(6), Component::healthy("shard:1"));
+        assert_eq!(at(6), Component::healthy("shard:1").measured(1.0, 3.0));
         assert_eq!(at(8).status, Status::Healthy);
         let stuck = at(17);
         assert_eq!(

@@ -69,6 +69,12 @@ impl Reader {
         &self.window
     }
 
+    /// Records without a series of their own (`series_dropped_total`), as of the last tick or exposition.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.requests.dropped() + self.durations.dropped
+    }
+
     /// Client and upstream connections open on all shards.
     #[must_use]
     pub fn connections(&self) -> (i64, i64) {

@@ -64,8 +64,7 @@ impl Reader {
                 }
             }
         }
-        let dropped = self.requests.dropped() + self.durations.dropped;
-        out.value(&names::SERIES_DROPPED, dropped);
+        out.value(&names::SERIES_DROPPED, self.dropped());
     }
 
     fn render_durations(&self, more: &Supplement<'_>, out: &mut Exposition) {

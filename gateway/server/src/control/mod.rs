@@ -5,7 +5,6 @@ mod board;
 mod ending;
 mod lead;
 mod operator;
-mod origins;
 mod probes;
 mod scrape;
 mod server;
@@ -29,13 +28,13 @@ use crate::plan::Plan;
 use crate::running::Running;
 use crate::sources::Sources;
 
-use board::Observer;
+use board::{Observer, Origins, Own, Watched};
 use ending::Ending;
 use lead::Lead;
 use operator::Access;
-use origins::{Origins, Watched};
 use probes::Check;
 use scrape::ConfigState;
+use server::Places;
 use signals::Signals;
 
 /// The second's tick.
@@ -72,6 +71,8 @@ pub(crate) enum Order {
 pub(crate) struct Control {
     running: Running,
     started: Moment,
+    /// Of the listeners of this plane, by their names.
+    places: Vec<(String, Places)>,
     state: Mutex<State>,
     orders: mpsc::Sender<Order>,
 }
@@ -81,6 +82,8 @@ struct State {
     observer: Observer,
     ending: Ending,
     config: ConfigState,
+    /// The longest exposition since the last tick.
+    exposition: Span,
 }
 
 /// What is said once every address is served and signals are heeded.
@@ -125,8 +128,8 @@ async fn live(parts: Parts, ready: Ready) -> Result<(), Failure> {
     let signals = Signals::listen()
         .map_err(|error| Failure::Run(format!("signals cannot be listened to: {error}")))?;
     let (orders, ordered) = mpsc::channel(ORDERS_MAX);
-    let origins = Origins::default();
     let watched = watched(&parts.running.plan);
+    let origins = Origins::unseen(&watched);
     let config = ConfigState {
         hash: digest(&parts.in_force),
         loaded: clock::wall().0,
@@ -166,20 +169,23 @@ fn serve(
     demo: Option<TcpListener>,
 ) -> Result<(), Failure> {
     let token = control.running.plan.token.clone();
+    // Operators' and Prometheus's in the order of the listeners given here; the demo's origin is none of them.
+    let mut places = control.places.iter().map(|(_, places)| places.clone());
+    let mut places = || places.next().unwrap_or_else(Places::new);
     for listener in operator {
         let access = match address(&listener)?.ip().is_loopback() {
             true => Access::Loopback,
             false => Access::Bearer(token.clone()),
         };
         let router = operator::router(Arc::clone(control), access);
-        tokio::spawn(server::serve(listener, router));
+        tokio::spawn(server::serve(listener, router, places()));
     }
     for listener in metrics {
         let router = scrape::router(Arc::clone(control));
-        tokio::spawn(server::serve(listener, router));
+        tokio::spawn(server::serve(listener, router, places()));
     }
     if let Some(listener) = demo {
-        tokio::spawn(server::serve(listener, crate::demo::pages()));
+        tokio::spawn(server::serve(listener, crate::demo::pages(), Places::new()));
     }
     Ok(())
 }
@@ -212,11 +218,18 @@ impl Control {
         };
         let state = State {
             reader: Reader::new(running.cells.clone(), labels),
-            observer: Observer::new(origins),
+            observer: Observer::new(origins, running.plan.upstreams.len()),
             ending: Ending::No,
             config,
+            exposition: Span::ZERO,
         };
+        let own = running
+            .listeners
+            .iter()
+            .filter(|listener| !listener.is_for_clients());
+        let places = own.map(|listener| (listener.name.clone(), Places::new()));
         Self {
+            places: places.collect(),
             running,
             started: clock::moment(),
             state: Mutex::new(state),
@@ -245,17 +258,26 @@ impl Control {
 
     /// The second's work: sample, observe, and give the shards their pages.
     fn tick(&self) {
-        let mut state = self.state();
-        state.reader.tick(clock::moment());
-        state.observer.observe(&self.running);
-        let report = state
-            .observer
+        let State {
+            reader,
+            observer,
+            exposition,
+            ..
+        } = &mut *self.state();
+        reader.tick(clock::moment());
+        let own = Own {
+            folded: reader.dropped(),
+            exposition: std::mem::take(exposition),
+            places: &self.places,
+        };
+        observer.observe(&self.running, &own);
+        let report = observer
             .board()
             .report(crate::build::VERSION, self.uptime());
         let pages = proxy::Pages {
             status: report.status().code(),
             health: report.short_json().into_bytes(),
-            summary: state.reader.status_json(&report).into_bytes(),
+            summary: reader.status_json(&report).into_bytes(),
         };
         self.running.publish(pages);
     }
@@ -277,8 +299,16 @@ impl Control {
 
     /// What `/metrics` answers.
     pub(crate) fn exposition(&self, format: Format) -> Vec<u8> {
-        let State { reader, config, .. } = &mut *self.state();
-        scrape::render(&self.running, reader, config, format)
+        let State {
+            reader,
+            config,
+            exposition,
+            ..
+        } = &mut *self.state();
+        let began = clock::moment();
+        let rendered = scrape::render(&self.running, reader, config, format);
+        *exposition = (*exposition).max(clock::moment() - began);
+        rendered
     }
 
     /// Whether the end has begun.

@@ -17,11 +17,32 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 /// Rest after a failed accept (no descriptors left), so that it is not a busy loop.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// Places for the connections of one port.
+#[derive(Clone, Debug)]
+pub(crate) struct Places(Arc<Semaphore>);
+
+impl Places {
+    /// How many there are.
+    pub(crate) const MAX: u64 = CONNECTIONS_MAX as u64;
+
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(CONNECTIONS_MAX)))
+    }
+
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> u64 {
+        Self::MAX.saturating_sub(self.0.available_permits() as u64)
+    }
+}
+
 /// Serves until the process ends. Runs on the control thread.
-pub(crate) async fn serve(listener: std::net::TcpListener, router: Router) -> std::io::Result<()> {
+pub(crate) async fn serve(
+    listener: std::net::TcpListener,
+    router: Router,
+    Places(permits): Places,
+) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return Ok(());
