@@ -3,9 +3,12 @@
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 
 use e2e::{
-    Backend, Client, Gateway, Next, Origin, Setup, Watch, both_drivers, eventually, get,
+    Backend, Client, Gate, Gateway, Next, Origin, Setup, Watch, both_drivers, eventually, get,
     installed, ok,
 };
 use serde_json::Value;
@@ -15,6 +18,7 @@ both_drivers!(
     jq_lists_what_is_wrong_and_nothing_else,
     an_origin_that_takes_connections_and_answers_nonsense_is_told,
     a_full_port_of_operators_is_told_on_the_next_look,
+    everybody_is_answered_with_every_shard_at_work_and_an_origin_that_hangs,
 );
 
 fn ask(address: SocketAddr, target: &str) -> String {
@@ -166,4 +170,105 @@ fn a_full_port_of_operators_is_told_on_the_next_look(backend: Backend) {
     eventually("there is room again", || {
         watch.component("listener:metrics").contains("\"healthy\"")
     });
+}
+
+/// Clients that ask for one stored answer over and over, each connection for the next as soon as it has the last.
+struct Load {
+    ends: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    const THREADS: usize = 4;
+    const CONNECTIONS: usize = 8;
+
+    fn on(gateway: &Gateway) -> Load {
+        let ends = Arc::new(AtomicBool::new(false));
+        let threads = (0..Self::THREADS).map(|_| {
+            let ends = Arc::clone(&ends);
+            let mut clients: Vec<_> = (0..Self::CONNECTIONS).map(|_| gateway.client()).collect();
+            let work = move || {
+                while !ends.load(Ordering::Relaxed) {
+                    for client in &mut clients {
+                        client.send(get("/stored"));
+                    }
+                    for client in &mut clients {
+                        client.response();
+                    }
+                }
+            };
+            let thread = thread::Builder::new().name("load".to_owned());
+            thread.spawn(work).expect("a thread is left")
+        });
+        let threads = threads.collect();
+        Load { ends, threads }
+    }
+
+    fn end(self) {
+        self.ends.store(true, Ordering::Relaxed);
+        for thread in self.threads {
+            thread.join().expect("everybody was answered");
+        }
+    }
+}
+
+fn everybody_is_answered_with_every_shard_at_work_and_an_origin_that_hangs(backend: Backend) {
+    let gate = Gate::new();
+    let held = gate.clone();
+    let origin = Origin::start(move |request, wire| {
+        if request.target.starts_with("/hang") {
+            held.pass();
+        }
+        wire.send(ok("Cache-Control: max-age=600\r\n", "x"));
+        Next::Keep
+    });
+    let gateway = Setup::new(backend)
+        .set("api_gateway", "worker_threads", "2")
+        .everything_to(origin.address(), "")
+        .start();
+    gateway.ask(get("/stored"));
+    let waiting: Vec<_> = (0..100)
+        .map(|number| {
+            let mut client = gateway.client();
+            client.send(get(&format!("/hang/{number}")));
+            client
+        })
+        .collect();
+    eventually("the origin has them all", || origin.count() == 101);
+
+    let load = Load::on(&gateway);
+    let mut watch = Watch::of(&gateway);
+    let done = |watch: &mut Watch| {
+        ["shard=\"0\"", "shard=\"1\""].map(|shard| watch.sample("shard_requests_total", &[shard]))
+    };
+    let before = done(&mut watch);
+    let ports = [
+        (
+            gateway.operator,
+            &["/health", "/livez", "/readyz", "/startupz"][..],
+        ),
+        (gateway.data, &["/health", "/api/v1/status"]),
+        (gateway.metrics, &["/metrics"]),
+    ];
+    eventually("every shard has done some more", || {
+        for (address, targets) in ports {
+            let mut client = Client::connect(address);
+            for target in targets {
+                assert_eq!(client.ask(get(target)).status, 200, "{target}");
+            }
+        }
+        let now = done(&mut watch);
+        before
+            .iter()
+            .zip(now)
+            .all(|(before, now)| now >= before + 1_000.0)
+    });
+    assert_eq!(origin.count(), 101, "the origin was asked for more");
+    let hanging = watch.sample("connection_pool_active", &[]);
+    assert_eq!(hanging.to_string(), "100");
+    load.end();
+    gate.open();
+    for mut client in waiting {
+        assert_eq!(client.response().status, 200);
+    }
 }
