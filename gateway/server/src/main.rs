@@ -14,6 +14,7 @@ mod clock;
 mod config;
 mod control;
 mod demo;
+mod events;
 mod failure;
 mod host;
 mod listen;
@@ -27,6 +28,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::process::ExitCode;
 
+use events::log;
 use failure::{Failure, StartFailure};
 use host::Host;
 use plan::Plan;
@@ -67,7 +69,9 @@ fn run() -> Result<(), Failure> {
     }
     log::start(&plan.log, flags.verbose);
     let demo = demo.map(|(listener, _)| listener);
-    serve(plan, host, sources, in_force, demo)
+    serve(plan, host, sources, in_force, demo).inspect_err(|failure| {
+        log!(Failed, "{}", failure.what());
+    })
 }
 
 fn serve(
@@ -94,7 +98,7 @@ fn serve(
         in_force,
     };
     let ready = Box::new(move || {
-        tracing::info!(event = "ready", "{ready}");
+        log!(Ready, "{ready}");
         lines.map_or(Ok(()), |lines| print(&lines))
     });
     let control = control::spawn(parts, spare_cpu, ready)?;

@@ -228,13 +228,15 @@ pub(crate) fn heartbeat_age(cells: &ShardCells, now: Moment) -> Option<Span> {
 pub struct Board(Vec<Component>);
 
 impl Board {
-    /// Notes a component as observed now. `since` is kept while the status stays what it was.
-    pub fn observe(&mut self, mut component: Component, now: Wall) {
+    /// Notes a component as observed now; tells whether its status is another than before. One that is new was healthy.
+    /// `since` is kept while the status stays what it was.
+    pub fn observe(&mut self, mut component: Component, now: Wall) -> bool {
         let known = self.0.iter_mut().find(|known| known.name == component.name);
+        let before = known.as_ref().map_or(Status::Healthy, |known| known.status);
+        let changed = before != component.status;
         match known {
             Some(known) => {
-                let same = known.status == component.status;
-                component.since = known.since.filter(|_| same).or(Some(now));
+                component.since = known.since.filter(|_| !changed).or(Some(now));
                 *known = component;
             }
             None => {
@@ -242,6 +244,7 @@ impl Board {
                 self.0.push(component);
             }
         }
+        changed
     }
 
     /// Forgets components that are no longer configured.
@@ -450,9 +453,13 @@ mod tests {
     #[test]
     fn since_is_when_the_status_began() {
         let mut board = Board::default();
-        board.observe(Component::healthy("cache"), Wall(10));
-        board.observe(Component::degraded("cache", "slabs full"), Wall(20));
-        board.observe(Component::degraded("cache", "slabs still full"), Wall(30));
+        let mut observe = |component, at| board.observe(component, Wall(at));
+        assert!(!observe(Component::healthy("cache"), 10));
+        assert!(observe(Component::degraded("cache", "slabs full"), 20));
+        assert!(!observe(
+            Component::degraded("cache", "slabs still full"),
+            30
+        ));
         let component = board
             .report("", Span::ZERO)
             .components

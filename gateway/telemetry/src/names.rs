@@ -338,6 +338,11 @@ families! {
     CPU_PERIODS: Counter Count "cpu_quota_periods_total" []
         "Periods of the cgroup's quota.";
 
+    LOG_EVENTS: Counter Count "log_events_total" ["event", "level"]
+        "Events of the gateway's own log by code (docs/events.md), those left out included; every code from the start.";
+    LOG_EVENTS_SUPPRESSED: Counter Count "log_events_suppressed_total" []
+        "Events left out of the log because more than ten of one code came in one second.";
+
     PROCESS_CPU: Counter Seconds "process_cpu_seconds_total" []
         "User and system time of the process.";
     PROCESS_RSS: Gauge Bytes "process_resident_memory_bytes" []

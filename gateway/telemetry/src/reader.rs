@@ -75,6 +75,15 @@ impl Reader {
         self.requests.dropped() + self.durations.dropped
     }
 
+    /// Requests to built-in paths that were refused with 403, as of the last tick: to `/admin/` where it is not served.
+    #[must_use]
+    pub fn forbidden(&self) -> u64 {
+        let counts = self.requests.counts.iter();
+        let forbidden = counts
+            .filter(|(key, _)| key.route() == RouteLabel::Internal.index() && key.status() == 403);
+        forbidden.map(|(_, count)| count).sum()
+    }
+
     /// Client and upstream connections open on all shards.
     #[must_use]
     pub fn connections(&self) -> (i64, i64) {

@@ -419,6 +419,8 @@ fn promtool_has_nothing_to_say() {
     out.value(&names::CPU_THROTTLED_SECONDS, Span(5));
     out.value(&names::CPU_THROTTLED_PERIODS, 1u64);
     out.value(&names::CPU_PERIODS, 1u64);
+    out.family(&names::LOG_EVENTS).sample(["panic", "error"], 0u64);
+    out.value(&names::LOG_EVENTS_SUPPRESSED, 0u64);
     out.value(&names::PROCESS_CPU, Span(5));
     for family in [
         &names::PROCESS_RSS,

@@ -23,6 +23,7 @@ use telemetry::{Format, Labels, Reader, ShardCells};
 use tokio::sync::mpsc;
 
 use crate::clock;
+use crate::events::{self, log};
 use crate::failure::{Failure, StartFailure};
 use crate::plan::Plan;
 use crate::running::Running;
@@ -84,6 +85,8 @@ struct State {
     config: ConfigState,
     /// The longest exposition since the last tick.
     exposition: Span,
+    /// Requests to `/admin/` on the data port that were told of.
+    forbidden: u64,
 }
 
 /// What is said once every address is served and signals are heeded.
@@ -102,7 +105,7 @@ pub(crate) fn spawn(
     let body = move || {
         // Where shards leave a CPU free; elsewhere the kernel places it.
         if let Some(Err(why)) = spare_cpu.map(pin) {
-            tracing::warn!(event = "control_not_pinned", %why, "the control thread runs unpinned");
+            log!(ControlNotPinned, %why, "the control thread runs unpinned");
         }
         run(parts, ready)
     };
@@ -222,6 +225,7 @@ impl Control {
             ending: Ending::No,
             config,
             exposition: Span::ZERO,
+            forbidden: 0,
         };
         let own = running
             .listeners
@@ -262,9 +266,21 @@ impl Control {
             reader,
             observer,
             exposition,
+            forbidden,
             ..
         } = &mut *self.state();
         reader.tick(clock::moment());
+        let refused = reader.forbidden();
+        if refused > *forbidden {
+            let requests = refused - std::mem::replace(forbidden, refused);
+            log!(
+                Forbidden,
+                port = "data",
+                requests,
+                "/admin/ is served on the operator port alone"
+            );
+        }
+        events::tell_suppressed();
         let own = Own {
             folded: reader.dropped(),
             exposition: std::mem::take(exposition),

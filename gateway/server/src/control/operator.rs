@@ -23,9 +23,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 
 use super::probes::{self, answer};
+use super::server::Peer;
 use super::slow::Query;
 use super::{Control, Order};
 use crate::clock;
+use crate::events::log;
 use crate::plan::Token;
 
 /// Health as draft-inadarei-api-health-check-06 has it.
@@ -144,6 +146,7 @@ async fn guard(State(access): State<Access>, request: Request, next: Next) -> Re
     match refusal(&access, request.method(), request.headers()) {
         None => next.run(request).await,
         Some((status, why)) => {
+            tell_refused(&request, status, why);
             let mut response = fault(status, why);
             if status == StatusCode::UNAUTHORIZED {
                 let scheme = header::HeaderValue::from_static("Bearer");
@@ -153,6 +156,17 @@ async fn guard(State(access): State<Access>, request: Request, next: Next) -> Re
             }
             response
         }
+    }
+}
+
+/// Only paths of `/admin/` that there are come here, so nothing of a peer's own choice gets into the log.
+fn tell_refused(request: &Request, status: StatusCode, why: &str) {
+    let peer = request.extensions().get::<Peer>();
+    let peer = peer.map(|Peer(address)| tracing::field::display(address));
+    let path = request.uri().path();
+    match status {
+        StatusCode::UNAUTHORIZED => log!(Unauthorized, peer, path, "{why}"),
+        _ => log!(Forbidden, peer, path, "{why}"),
     }
 }
 

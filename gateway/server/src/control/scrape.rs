@@ -16,8 +16,9 @@ use platform::host::process::Process;
 use telemetry::{Exposition, Format, Reader, Supplement, names};
 
 use super::Control;
+use crate::events::Code;
 use crate::running::Running;
-use crate::{build, clock};
+use crate::{build, clock, events};
 
 /// The routes of the metrics port: `GET /metrics`, in the format that `Accept` prefers.
 pub(crate) fn router(control: Arc<Control>) -> Router {
@@ -214,4 +215,10 @@ fn render_build(running: &Running, config: &ConfigState, out: &mut Exposition) {
     out.family(&names::CONFIG_INFO).sample([&config.hash], true);
     out.value(&names::CONFIG_RELOAD_SUCCESSFUL, config.good);
     out.value(&names::CONFIG_RELOAD_TIME, config.loaded);
+    let mut said = out.family(&names::LOG_EVENTS);
+    for code in Code::ALL {
+        let level = code.level().as_str().to_ascii_lowercase();
+        said.sample([code.as_str(), &level], code.count());
+    }
+    out.value(&names::LOG_EVENTS_SUPPRESSED, events::suppressed());
 }

@@ -6,6 +6,7 @@ use telemetry::health::Component;
 use telemetry::health::Rule;
 
 use super::lately::Growth;
+use crate::events::log;
 
 #[cfg(test)]
 pub(super) const RULE: Rule = Rule {
@@ -40,7 +41,7 @@ impl Cache {
     ) -> Component {
         let (no_room, begins) = self.no_room.look(no_room, now);
         if begins {
-            tracing::warn!(event = "pool_full", "{POOL_FULL}");
+            log!(PoolFull, "{POOL_FULL}");
         }
         let (behind, _) = self.behind.look(behind, now);
         let reason = match (no_room, behind) {

@@ -6,6 +6,7 @@ use telemetry::health::Component;
 use telemetry::health::Rule;
 
 use super::lately::Growth;
+use crate::events::log;
 use crate::running::Running;
 
 #[cfg(test)]
@@ -64,11 +65,11 @@ impl Clients {
     pub(super) fn look(&mut self, counts: Turned, now: Moment) -> Option<&'static str> {
         let (no_descriptors, begins) = self.no_descriptors.look(counts.no_descriptors, now);
         if begins {
-            tracing::error!(event = "no_descriptors", "{NO_DESCRIPTORS}");
+            log!(NoDescriptors, "{NO_DESCRIPTORS}");
         }
         let (no_places, begins) = self.no_places.look(counts.no_places, now);
         if begins {
-            tracing::error!(event = "connections_full", "{NO_PLACES}");
+            log!(ConnectionsFull, "{NO_PLACES}");
         }
         let (refused, _) = self.refused.look(counts.refused, now);
         let reasons = [

@@ -14,11 +14,12 @@ use platform::host::cgroup::Cgroups;
 use platform::host::process::Process;
 #[cfg(test)]
 use telemetry::health::Rule;
-use telemetry::health::{Board, Component};
+use telemetry::health::{Board, Component, Status};
 
 use super::server::Places;
 use crate::clock;
 use crate::config::Backend;
+use crate::events::log;
 use crate::running::Running;
 
 pub(super) use upstreams::{Origins, Watched};
@@ -97,7 +98,9 @@ impl Observer {
         found.push(config(self.config_fault.as_deref()));
         found.push(self.telemetry.look(own.folded, own.exposition, now));
         for component in found {
-            self.board.observe(component, clock::wall());
+            if self.board.observe(component.clone(), clock::wall()) {
+                tell(&component);
+            }
         }
     }
 
@@ -119,6 +122,40 @@ impl Observer {
             }
         })
         .collect()
+    }
+}
+
+/// Says that a component's status is another now.
+fn tell(component: &Component) {
+    let Component {
+        name,
+        reason,
+        observed,
+        limit,
+        ..
+    } = component;
+    match component.status {
+        Status::Healthy => log!(ComponentRecovered, component = name, "healthy again"),
+        Status::Degraded => {
+            log!(
+                ComponentDegraded,
+                component = name,
+                reason,
+                observed,
+                limit,
+                "degraded"
+            );
+        }
+        Status::Unhealthy => {
+            log!(
+                ComponentUnhealthy,
+                component = name,
+                reason,
+                observed,
+                limit,
+                "unhealthy"
+            );
+        }
     }
 }
 
