@@ -468,7 +468,7 @@ impl PoolCells {
     }
 }
 
-/// What one shard lost at one [`LockSite`]. Not exported until a passage was measured there.
+/// What one shard lost at one [`LockSite`]. But for the index, not exported until a passage was measured there.
 #[derive(Debug, Default)]
 pub(crate) struct LockCells {
     pub(crate) passed: Counter,

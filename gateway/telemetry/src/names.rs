@@ -178,6 +178,8 @@ macro_rules! families {
 families! {
     HTTP_REQUESTS: Counter Count "http_requests_total" ["method", "status", "route", "cache"]
         "Requests whose first byte arrived, by method, full status code (499: the client gave up), route and the cache's part in the answer.";
+    HTTP_REQUEST_ERRORS: Counter Count "http_request_errors_total" []
+        "Of all requests, those answered 5xx. There from the start, so that rate() sees the first.";
     HTTP_REQUEST_DURATION: Histogram Seconds "http_request_duration_seconds" ["route", "cache"]
         "From when a request's first bytes could have been seen until the kernel took the last byte of its answer.";
     REQUEST_STAGE_DURATION: Histogram Seconds "request_stage_duration_seconds" ["stage"]

@@ -64,6 +64,8 @@ impl Reader {
                 }
             }
         }
+        let errors = self.requests.totals().server_errors;
+        out.value(&names::HTTP_REQUEST_ERRORS, errors);
         out.value(&names::SERIES_DROPPED, self.dropped());
     }
 
@@ -307,10 +309,11 @@ impl Reader {
                 )
             })
         });
+        // The index is measured from the start; of the others none that nobody measures.
         let measured: Vec<_> = LockSite::ALL
             .iter()
             .zip(sites)
-            .filter(|(_, (passed, ..))| *passed > 0)
+            .filter(|(site, (passed, ..))| **site == LockSite::Store || *passed > 0)
             .collect();
         let mut waits = out.family(&names::LOCK_WAIT);
         for (site, (_, _, ns)) in &measured {
