@@ -10,7 +10,7 @@ pub struct Moment(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub u64);
 
-/// Seconds since the Unix epoch on the wall clock, for HTTP dates and ages. May step.
+/// Milliseconds since the Unix epoch on the wall clock, for HTTP dates and ages. May step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Wall(pub u64);
 
@@ -57,6 +57,20 @@ impl Span {
     }
 }
 
+impl Wall {
+    /// The beginning of a second, saturating.
+    #[must_use]
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs.saturating_mul(1_000))
+    }
+
+    /// Whole seconds, as HTTP dates have them.
+    #[must_use]
+    pub const fn as_secs(self) -> u64 {
+        self.0 / 1_000
+    }
+}
+
 impl Add<Span> for Moment {
     type Output = Self;
 
@@ -71,6 +85,15 @@ impl Sub for Moment {
     /// The span since `earlier`; zero when `earlier` is later.
     fn sub(self, earlier: Self) -> Span {
         Span(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Sub for Wall {
+    type Output = Span;
+
+    /// The span since `earlier`; zero when `earlier` is later.
+    fn sub(self, earlier: Self) -> Span {
+        Span::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 

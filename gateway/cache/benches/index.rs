@@ -286,11 +286,11 @@ impl Keys {
 
 const TERMS: Terms = Terms {
     lifetime: Lifetime {
-        received: Wall(0),
-        initial_age: 0,
+        received: Wall::from_secs(0),
+        initial_age_ms: 0,
         fresh_for: 60,
     },
-    date: Wall(0),
+    date: Wall::from_secs(0),
     heuristic: false,
     no_cache: false,
     must_revalidate: false,

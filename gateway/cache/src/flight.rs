@@ -263,7 +263,7 @@ impl<M: Memory> Flights<M> {
 
     /// Takes for granted until a time that a key's answers are not stored, so that nobody waits for them (hit-for-miss).
     pub fn pass_until(&self, hash: KeyHash, until: Wall) {
-        let second = until.0 & PASSING_SECONDS;
+        let second = until.as_secs() & PASSING_SECONDS;
         self.shared
             .passing(hash)
             .store(passing_tag(hash) | second, Ordering::Relaxed);
@@ -281,7 +281,7 @@ impl<M: Memory> Flights<M> {
     #[must_use]
     pub fn is_passing(&self, hash: KeyHash, now: Wall) -> bool {
         let mark = self.shared.passing(hash).load(Ordering::Relaxed);
-        mark & !PASSING_SECONDS == passing_tag(hash) && mark & PASSING_SECONDS > now.0
+        mark & !PASSING_SECONDS == passing_tag(hash) && mark & PASSING_SECONDS > now.as_secs()
     }
 
     /// Flights now open.

@@ -341,25 +341,25 @@ fn hash_of(place: u64, mark: u64) -> KeyHash {
 fn a_key_passes_until_its_time_or_until_an_answer_was_stored() {
     let (flights, _) = flights();
     let hash = hash_of(1, 7);
-    assert!(!flights.is_passing(hash, Wall(0)));
-    flights.pass_until(hash, Wall(1_000));
-    assert!(flights.is_passing(hash, Wall(0)));
-    assert!(flights.is_passing(hash, Wall(999)));
-    assert!(!flights.is_passing(hash, Wall(1_000)));
-    flights.pass_until(hash, Wall(2_000));
-    assert!(flights.is_passing(hash, Wall(1_000)));
+    assert!(!flights.is_passing(hash, Wall::from_secs(0)));
+    flights.pass_until(hash, Wall::from_secs(1_000));
+    assert!(flights.is_passing(hash, Wall::from_secs(0)));
+    assert!(flights.is_passing(hash, Wall::from_secs(999)));
+    assert!(!flights.is_passing(hash, Wall::from_secs(1_000)));
+    flights.pass_until(hash, Wall::from_secs(2_000));
+    assert!(flights.is_passing(hash, Wall::from_secs(1_000)));
     flights.forget_passing(hash);
-    assert!(!flights.is_passing(hash, Wall(0)));
+    assert!(!flights.is_passing(hash, Wall::from_secs(0)));
     flights.forget_passing(hash);
-    flights.pass_until(hash, Wall(3_000));
-    assert!(flights.is_passing(hash, Wall(2_000)));
+    flights.pass_until(hash, Wall::from_secs(3_000));
+    assert!(flights.is_passing(hash, Wall::from_secs(2_000)));
 }
 
 #[test]
 fn keys_in_one_place_do_not_pass_for_each_other() {
     let (flights, _) = flights();
-    let now = Wall(784_111_777);
-    let later = Wall(now.0 + 10);
+    let now = Wall::from_secs(784_111_777);
+    let later = Wall::from_secs(now.as_secs() + 10);
     let one = hash_of(5, 1);
     let other = hash_of(5, 2);
     let unmarked = hash_of(5, 0);
@@ -383,8 +383,8 @@ fn keys_in_one_place_do_not_pass_for_each_other() {
 #[test]
 fn a_key_that_passes_is_still_led_and_purged() {
     let (flights, _) = flights();
-    let now = Wall(784_111_777);
-    flights.pass_until(key("/a").hash(), Wall(now.0 + 10));
+    let now = Wall::from_secs(784_111_777);
+    flights.pass_until(key("/a").hash(), Wall::from_secs(now.as_secs() + 10));
     let leader = lead(&flights, "/a", 0);
     flights.outdate(&key("/a"));
     assert!(leader.is_outdated());

@@ -18,7 +18,7 @@ fn left(lines: &[&str]) -> Result<u64, Reason> {
         terms
             .lifetime
             .fresh_for
-            .saturating_sub(terms.lifetime.initial_age)
+            .saturating_sub(terms.lifetime.initial_age_ms / 1_000)
     })
 }
 
@@ -143,7 +143,7 @@ fn age_counts_from_where_the_answer_was_made() {
         (&["Date: nonsense", "Age: 3"], 3),
     ] {
         let lifetime = lifetime(&[lines, &["Cache-Control: max-age=60"]].concat());
-        assert_eq!(lifetime.initial_age, age, "{lines:?}");
+        assert_eq!(lifetime.initial_age_ms, age * 1_000, "{lines:?}");
         assert_eq!(lifetime.age(later(5)), age + 5);
         assert!(lifetime.is_fresh(later(59 - age)));
         assert_eq!(lifetime.stale_for(later(59 - age)), 0);
@@ -155,12 +155,34 @@ fn age_counts_from_where_the_answer_was_made() {
 #[test]
 fn the_time_an_answer_took_is_part_of_its_age() {
     let lines = ["Cache-Control: max-age=60", "Age: 10"];
-    let requested = Wall(RECEIVED.0 - 4);
+    let requested = Wall::from_secs(RECEIVED.as_secs() - 4);
     let rules = Rules::default();
     let terms = with_answer(200, &lines, |r| {
         judge(&get(), r, requested, RECEIVED, &rules)
     });
-    assert_eq!(terms.unwrap().lifetime.initial_age, 14);
+    assert_eq!(terms.unwrap().lifetime.initial_age_ms, 14_000);
+}
+
+/// A lifetime of a second is a second, wherever in the second it begins and whichever second the origin's clock shows.
+#[test]
+fn a_second_border_between_the_request_and_the_answer_costs_no_second() {
+    let rules = Rules::default();
+    for date in [
+        "X: y",
+        "Date: Sun, 06 Nov 1994 08:49:36 GMT",
+        "Date: Sun, 06 Nov 1994 08:49:37 GMT",
+    ] {
+        let (requested, received) = (Wall(RECEIVED.0 - 30), Wall(RECEIVED.0 + 20));
+        let terms = with_answer(200, &["Cache-Control: max-age=1", date], |r| {
+            judge(&get(), r, requested, received, &rules)
+        });
+        let lifetime = terms.unwrap().lifetime;
+        assert!(
+            lifetime.was_fresh() && lifetime.is_fresh(Wall(received.0 + 949)),
+            "{date}"
+        );
+        assert!(!lifetime.is_fresh(Wall(received.0 + 950)), "{date}");
+    }
 }
 
 #[test]
@@ -179,18 +201,21 @@ fn ages_at_and_beyond_two_to_the_31_are_stale() {
     assert!(old.is_fresh(RECEIVED));
     assert!(!old.is_fresh(later(1)));
     assert_eq!(old.stale_for(later(1)), u64::MAX);
-    assert_eq!(old.age(Wall(u64::MAX)), 1 << 31);
+    assert_eq!(old.age(Wall::from_secs(u64::MAX)), 1 << 31);
 }
 
 #[test]
 fn a_clock_set_back_makes_nothing_older_or_younger_than_it_arrived() {
     let lifetime = Lifetime {
         received: RECEIVED,
-        initial_age: 10,
+        initial_age_ms: 10_000,
         fresh_for: 60,
     };
-    assert_eq!(lifetime.age(Wall(RECEIVED.0 - 1_000)), 10);
-    assert!(lifetime.is_fresh(Wall(0)));
+    assert_eq!(
+        lifetime.age(Wall::from_secs(RECEIVED.as_secs() - 1_000)),
+        10
+    );
+    assert!(lifetime.is_fresh(Wall::from_secs(0)));
 }
 
 #[test]

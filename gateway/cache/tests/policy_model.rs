@@ -58,7 +58,7 @@ struct Asked {
     stale_if_error: Option<u64>,
 }
 
-/// A request `wait` seconds after the step before; then perhaps a 304 that took `delay`.
+/// A request `wait` milliseconds after the step before; then perhaps a 304 that took so many.
 #[derive(Clone, Debug)]
 struct Step {
     wait: u64,
@@ -67,7 +67,7 @@ struct Step {
     validated: Option<(u64, Update)>,
 }
 
-/// A stored answer as RFC 9111 sees it: the answer, when it was asked for and when it came.
+/// A stored answer as RFC 9111 sees it: the answer, when it was asked for and when it came, in milliseconds.
 #[derive(Clone, Debug)]
 struct Model {
     answer: Answer,
@@ -96,7 +96,7 @@ impl Model {
     }
 
     fn date(&self) -> u64 {
-        self.answer.date.unwrap_or(self.received)
+        self.answer.date.unwrap_or(self.received / 1_000)
     }
 
     /// §4.2.1, the first that matches.
@@ -132,14 +132,19 @@ impl Model {
         self.explicit().or(self.guess()).unwrap_or(0)
     }
 
-    /// §4.2.3, in its own words.
+    /// §4.2.3, in its own words, but for a `Date` that is no older than the request: it was rounded down, so it says nothing.
     fn age(&self, now: u64) -> u64 {
-        let apparent_age = self.received.max(self.date()) - self.date();
+        let (asked, came) = (self.requested / 1_000, self.received / 1_000);
+        let apparent_age = if self.date() < asked {
+            came - self.date()
+        } else {
+            0
+        };
         let response_delay = self.received - self.requested;
-        let corrected_age_value = self.answer.age.unwrap_or(0) + response_delay;
-        let corrected_initial_age = apparent_age.max(corrected_age_value);
+        let corrected_age_value = self.answer.age.unwrap_or(0) * 1_000 + response_delay;
+        let corrected_initial_age = (apparent_age * 1_000).max(corrected_age_value);
         let resident_time = now - self.received;
-        corrected_initial_age + resident_time
+        (corrected_initial_age + resident_time) / 1_000
     }
 
     fn is_fresh(&self, now: u64) -> bool {
@@ -256,7 +261,7 @@ impl Model {
         Self {
             answer: Answer {
                 directives: update.directives.clone().unwrap_or(old.directives),
-                date: Some(update.date.unwrap_or(received)),
+                date: Some(update.date.unwrap_or(received / 1_000)),
                 age: update.age,
                 expires: update.expires.or(old.expires),
                 ..old
@@ -284,7 +289,7 @@ fn directive_text(directive: &Directive) -> String {
 }
 
 fn dated(name: &str, at: Option<u64>) -> Option<String> {
-    let text = http::date::format(Wall(at?));
+    let text = http::date::format(Wall::from_secs(at?));
     Some(format!("{name}: {}", std::str::from_utf8(&text).unwrap()))
 }
 
@@ -379,12 +384,12 @@ fn directives() -> impl Strategy<Value = Vec<Directive>> {
 
 /// Around when the first answer arrives.
 fn moment() -> impl Strategy<Value = Option<u64>> {
-    prop::option::of(RECEIVED.0 - 20..RECEIVED.0 + 60)
+    prop::option::of(RECEIVED.as_secs() - 20..RECEIVED.as_secs() + 60)
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
     const STATUSES: &[u16] = &[200, 200, 200, 203, 301, 302, 404, 410, 500, 599];
-    let modified = prop::option::of(RECEIVED.0 - 400..RECEIVED.0 + 5);
+    let modified = prop::option::of(RECEIVED.as_secs() - 400..RECEIVED.as_secs() + 5);
     let age = prop::option::of(0..12_u64);
     let rare = prop::bool::weighted(0.15);
     (
@@ -435,7 +440,7 @@ fn asked() -> impl Strategy<Value = Asked> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let wait = prop_oneof![6 => 0..12_u64, 1 => 3_590..3_610_u64];
+    let wait = prop_oneof![6 => 0..12_000_u64, 1 => 3_590_000..3_610_000_u64];
     let trouble = prop::option::of(prop::sample::select(
         &[404_u16, 500, 501, 502, 503, 504][..],
     ));
@@ -448,7 +453,7 @@ fn step() -> impl Strategy<Value = Step> {
         age,
         expires,
     });
-    let validated = prop::option::weighted(0.3, (0..5_u64, update));
+    let validated = prop::option::weighted(0.3, (0..5_000_u64, update));
     (wait, asked(), trouble, validated).prop_map(|(wait, asked, trouble, validated)| Step {
         wait,
         asked,
@@ -481,11 +486,12 @@ proptest! {
     fn histories_are_as_the_model_has_them(
         first in asked(),
         answer in answer(),
-        delay in 0..5_u64,
+        fraction in 0..1_000_u64,
+        delay in 0..5_000_u64,
         steps in prop::collection::vec(step(), 1..8),
     ) {
         let rules = Rules::default();
-        let mut now = RECEIVED.0;
+        let mut now = RECEIVED.0 + fraction;
         let (requested, received) = (Wall(now - delay), Wall(now));
         let mut model = Model { answer, requested: requested.0, received: now };
         let status = model.answer.status;

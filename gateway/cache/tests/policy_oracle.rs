@@ -108,7 +108,7 @@ fn oracle(authorization: bool, control: &str, status: u16, lines: &[String]) -> 
 }
 
 fn at(later: u64) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_secs(RECEIVED.0 + later)
+    SystemTime::UNIX_EPOCH + Duration::from_secs(RECEIVED.as_secs() + later)
 }
 
 proptest! {
@@ -135,7 +135,7 @@ proptest! {
         prop_assert_eq!(ours_is_fresh, is_storable && is_fresh, "{:?}", ours);
         prop_assert!(ours.is_err() || is_storable, "{:?}", ours);
         let Ok(terms) = ours else { return Ok(()) };
-        let (now, then) = (Wall(RECEIVED.0 + later), at(later));
+        let (now, then) = (Wall::from_secs(RECEIVED.as_secs() + later), at(later));
         prop_assert_eq!(terms.lifetime.age(now), theirs.age(then).as_secs());
         if !terms.no_cache {
             let left = terms.lifetime.fresh_for.saturating_sub(terms.lifetime.age(now));

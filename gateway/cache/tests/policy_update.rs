@@ -4,7 +4,6 @@
 
 mod heads;
 
-use base::Wall;
 use cache::policy::{
     self, HeadSays, Reason, Rules, SetCookie, Terms, freshened, head_says, speaks_of, validators,
 };
@@ -137,7 +136,7 @@ fn a_304_replaces_what_it_brings_and_leaves_the_rest() {
     let terms = terms.unwrap();
     assert_eq!(terms.etag.unwrap().of(fields.as_bytes()), b"\"a\"");
     assert_eq!(terms.lifetime.received, later(100));
-    assert_eq!(terms.lifetime.initial_age, 3);
+    assert_eq!(terms.lifetime.initial_age_ms, 3_000);
     assert_eq!(terms.lifetime.fresh_for, 60);
 }
 
@@ -171,7 +170,7 @@ fn freshness_restarts_from_the_merged_head() {
     ] {
         let stored = stored(&[held, "ETag: \"a\"", DATE]);
         let (fields, terms) = after(&stored, brought);
-        let found = terms.map(|t| (t.lifetime.initial_age, t.lifetime.fresh_for));
+        let found = terms.map(|t| (t.lifetime.initial_age_ms / 1_000, t.lifetime.fresh_for));
         assert_eq!(found, expected, "{held} {brought:?}");
         assert!(fields.contains("ETag: \"a\"\r\n"), "{fields}");
         for line in brought.iter().filter(|line| !line.starts_with("Age")) {
@@ -301,7 +300,7 @@ fn a_heads_200_freshens_as_a_304_does() {
     assert!(terms.lifetime.is_fresh(later(159)));
     let plain = request("GET", &[]);
     assert_eq!(
-        policy::reuse(&plain, &terms, Wall(later(159).0)),
+        policy::reuse(&plain, &terms, later(159)),
         policy::Reuse::Fresh
     );
 }

@@ -340,7 +340,7 @@ fn a_freshened_answer_is_of_the_same_variant_and_shares_the_body() {
     let before = entry([Arc::clone(&x), y]);
     let used = memory.usage().used_bytes;
     let terms = cache::policy::Terms {
-        date: Wall(784_111_999),
+        date: Wall::from_secs(784_111_999),
         ..TERMS
     };
     let fresh = x.freshened(

@@ -223,6 +223,20 @@ impl Gateway {
         }
     }
 
+    /// Whether a stop has reached every thread.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.run.child.id()));
+        let state = |stat: &str| {
+            stat.rsplit_once(") ")
+                .map(|(_, rest)| rest.starts_with('T'))
+        };
+        tasks.expect("it runs").flatten().all(|task| {
+            let stat = fs::read_to_string(task.path().join("stat"));
+            stat.is_ok_and(|stat| state(&stat) == Some(true))
+        })
+    }
+
     fn pid(&self) -> Option<Pid> {
         let id = i32::try_from(self.run.child.id()).ok()?;
         Pid::from_raw(id)

@@ -5,8 +5,8 @@ use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
 use e2e::{
-    Backend, Broken, Client, Gate, Gateway, Next, Origin, Response, Setup, answer, both_drivers,
-    chunked, eventually, get, get_with, ok,
+    Backend, Broken, Client, Gate, Gateway, Next, Origin, PATIENCE, Response, Setup, answer,
+    becomes, both_drivers, chunked, eventually, get, get_with, ok,
 };
 
 const CLIENTS: usize = 20;
@@ -39,6 +39,12 @@ fn gated(gate: &Gate, fields: &'static str) -> Origin {
     })
 }
 
+/// Waits until the origin has been asked so often.
+fn asked(origin: &Origin, times: usize) {
+    let asked = becomes(PATIENCE, || origin.count() >= times);
+    assert!(asked, "asked {} times, not {times}", origin.count());
+}
+
 both_drivers!(
     concurrent_misses_of_one_key_are_one_request,
     what_turns_out_uncacheable_is_shared_by_nobody,
@@ -63,7 +69,7 @@ fn concurrent_misses_of_one_key_are_one_request(backend: Backend) {
         let origin = gated(&gate, FRESH);
         let gateway = shards(backend, count, &origin);
         let answers = all_ask(&gateway, || {
-            eventually("the origin is asked", || origin.count() > 0);
+            asked(&origin, 1);
             gate.open();
         });
         for answer in answers {
@@ -79,7 +85,7 @@ fn what_turns_out_uncacheable_is_shared_by_nobody(backend: Backend) {
         let origin = gated(&gate, "Cache-Control: private\r\n");
         let gateway = shards(backend, count, &origin);
         let answers = all_ask(&gateway, || {
-            eventually("the origin is asked", || origin.count() > 0);
+            asked(&origin, 1);
             gate.open();
         });
         let bodies: HashSet<_> = answers
@@ -100,7 +106,7 @@ fn the_first_one_s_leaving_is_not_the_others_loss(backend: Backend) {
     let gateway = Gateway::before(&origin, backend);
     let mut first = gateway.client();
     first.send(get("/same"));
-    eventually("the origin is asked", || origin.count() > 0);
+    asked(&origin, 1);
     let answers = all_ask(&gateway, || {
         drop(first);
         gate.open();
@@ -130,7 +136,7 @@ fn a_fill_that_breaks_off_gives_nobody_a_whole_answer(backend: Backend) {
         });
         let gateway = shards(backend, count, &origin);
         let answers = all_ask(&gateway, || {
-            eventually("the origin is asked", || origin.count() > 0);
+            asked(&origin, 1);
             gate.open();
         });
         for answer in answers {
@@ -154,7 +160,7 @@ fn an_origin_that_answers_nobody_keeps_nobody_waiting(backend: Backend) {
     });
     let gateway = Gateway::before(&origin, backend);
     let answers = all_ask(&gateway, || {
-        eventually("the origin is asked", || origin.count() > 0);
+        asked(&origin, 1);
         gate.open();
     });
     for answer in answers {
@@ -247,7 +253,7 @@ fn what_becomes_cacheable_again_is_shared_again(backend: Backend) {
     let only = get_with("/same", "Cache-Control: only-if-cached\r\n");
     eventually("it is stale", || client.ask(&only).status == 504);
     let answers = all_ask(&gateway, || {
-        eventually("the origin is asked", || origin.count() == 3);
+        asked(&origin, 3);
         gate.open();
     });
     assert!(answers.iter().all(Result::is_ok));
@@ -275,7 +281,7 @@ fn a_leader_that_brings_nothing_is_replaced(backend: Backend) {
         let only = get_with("/same", "Cache-Control: only-if-cached\r\n");
         eventually("it is stale", || gateway.ask(&only).status == 504);
         let answers = all_ask(&gateway, || {
-            eventually("the origin is asked", || origin.count() == 2);
+            asked(&origin, 2);
             gate.open();
         });
         for answer in answers {
@@ -293,7 +299,7 @@ fn a_leader_who_left_keeps_nobody_waiting(backend: Backend) {
     let gateway = Gateway::before(&origin, backend);
     let mut first = gateway.client();
     first.send(get("/same"));
-    eventually("the origin is asked", || origin.count() == 1);
+    asked(&origin, 1);
     let answers = all_ask(&gateway, || {
         drop(first);
         gate.open();
@@ -312,7 +318,7 @@ fn what_a_leader_who_left_asked_for_is_stored(backend: Backend) {
     let gateway = Gateway::before(&origin, backend);
     let mut first = gateway.client();
     first.send(get("/same"));
-    eventually("the origin is asked", || origin.count() == 1);
+    asked(&origin, 1);
     drop(first);
     gate.open();
     assert_eq!(gateway.ask(get("/same")).text(), "answer 0");

@@ -1,8 +1,10 @@
 //! `/admin/slow`: what took long, failed or was drawn, and where its time went.
 
+use std::time::Duration;
+
 use e2e::{
-    Backend, Client, Gate, Gateway, Next, Origin, Setup, both_drivers, eventually, get, get_with,
-    ok,
+    Backend, Client, Gate, Gateway, Next, Origin, Setup, Signal, Watch, becomes, both_drivers,
+    eventually, get, get_with, ok,
 };
 use serde_json::Value;
 
@@ -14,6 +16,7 @@ both_drivers!(
     clients_that_give_up_are_errors_with_what_they_got,
     percentile_threshold_and_top_narrow_it,
     a_wrong_question_is_told_what_would_be_right,
+    a_process_that_was_stopped_shows_in_what_its_requests_waited,
 );
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -195,4 +198,33 @@ fn a_wrong_question_is_told_what_would_be_right(backend: Backend) {
     let gateway = Gateway::before(&origin, backend);
     let (status, text) = operator(&gateway, "/admin/slow?threshold=fast");
     assert!(status == 400 && text.contains("500us"), "{status} {text}");
+}
+
+/// What waits while nobody runs counts from when it could have been seen, not from when somebody looked.
+fn a_process_that_was_stopped_shows_in_what_its_requests_waited(backend: Backend) {
+    const STOPPED: Duration = Duration::from_millis(300);
+    let origin = Origin::answering(ok("Cache-Control: max-age=60\r\n", "hello"));
+    let gateway = setup(&origin, backend, "1h")
+        .set("telemetry", "slow_threshold", "\"100ms\"")
+        .start();
+    let mut client = gateway.client();
+    for _ in 0..10 {
+        client.ask(get("/a"));
+    }
+    gateway.signal(Signal::STOP);
+    eventually("all of it is stopped", || gateway.is_stopped());
+    client.send(get("/a"));
+    // For so long, and nothing ends it sooner.
+    becomes(STOPPED, || false);
+    gateway.signal(Signal::CONT);
+    assert!(client.response().is_hit());
+    // The answer before may be kept too: it was being sent.
+    let waited = |request: &Value| request["stages_seconds"]["wait"].as_f64() > Some(0.2);
+    eventually("it is kept with its wait", || {
+        kept(&gateway, "slow").iter().any(waited)
+    });
+    let mut watch = Watch::of(&gateway);
+    eventually("the summary has it", || {
+        watch.sample("request_latency_seconds", &["quantile=\"1\""]) > 0.2
+    });
 }

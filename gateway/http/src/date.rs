@@ -8,7 +8,7 @@ pub const DATE_BYTES: usize = 29;
 /// `Sun, 06 Nov 1994 08:49:37 GMT`. After the year 9999 it stays at its last second.
 #[must_use]
 pub fn format(at: Wall) -> [u8; DATE_BYTES] {
-    let secs = at.0.min(LAST_SECOND);
+    let secs = at.as_secs().min(LAST_SECOND);
     let (days, clock) = (secs / DAY_SECS, secs % DAY_SECS);
     let (year, month, day) = civil(days);
     let mut text = *b"Thu, 01 Jan 1970 00:00:00 GMT";
@@ -125,7 +125,7 @@ fn asctime(text: &[u8]) -> Option<Wall> {
 
 /// The latest year with these two digits for which the date is not more than 50 years ahead of `now`.
 fn full_year(digits: u64, on: impl Fn(u64) -> Day, clock: u64, now: Wall) -> u64 {
-    let now = now.0.min(LAST_SECOND);
+    let now = now.as_secs().min(LAST_SECOND);
     let (this_year, _, _) = civil(now / DAY_SECS);
     let mut year = this_year - this_year % 100 + 100 + digits;
     while seconds(on(year - 50), clock) > now.cast_signed() {
@@ -154,7 +154,7 @@ fn seconds_of_day(text: &[u8]) -> Option<u64> {
 
 fn wall(day: Day, clock: u64) -> Option<Wall> {
     let is_there = (1..=month_days(day)).contains(&day.day);
-    is_there.then(|| Wall(u64::try_from(seconds(day, clock)).unwrap_or(0)))
+    is_there.then(|| Wall::from_secs(u64::try_from(seconds(day, clock)).unwrap_or(0)))
 }
 
 /// Of four digits at most.

@@ -9,14 +9,18 @@ use crate::clock::{Clock, thread_cpu_ns};
 
 /// A connection this recently active keeps sleeps short.
 const ACTIVE_NS: u64 = 1_000_000_000;
+/// A look that took longer was interrupted: what came meanwhile was not seen by it.
+const LOOK_NS_MAX: u64 = 1_000_000;
 
 /// The times of a driver's turns.
 pub(crate) struct Pace {
     clock: Clock,
     now: Now,
     arrival: Stamp,
-    /// The end of the previous reap.
-    reaped: Stamp,
+    /// From when the turn looks for what came.
+    looks: Stamp,
+    /// Until when the turn before looked.
+    looked: Stamp,
     /// When a connection last did something.
     active: Stamp,
     busy_poll_ns: u64,
@@ -33,7 +37,8 @@ impl Pace {
             clock,
             now: clock.now_at(stamp),
             arrival: stamp,
-            reaped: stamp,
+            looks: stamp,
+            looked: stamp,
             active: stamp,
             busy_poll_ns: u64::try_from(busy_poll.as_nanos()).unwrap_or(u64::MAX),
             idle_ns: 0,
@@ -70,10 +75,16 @@ impl Pace {
         thread_cpu_ns().saturating_sub(self.spun_ns)
     }
 
-    /// This turn does not sleep: what it finds may have been there since the previous reap.
+    /// The first look begins.
+    #[inline]
+    pub(crate) fn look(&mut self) {
+        self.looks = self.clock.stamp();
+    }
+
+    /// This turn does not sleep: what it finds may have been there since the turn before looked.
     #[inline]
     pub(crate) fn awake(&mut self) {
-        self.arrival = self.reaped;
+        self.arrival = self.looked;
     }
 
     /// From here, how long a sleep may last that was asked to end at `until`.
@@ -96,17 +107,19 @@ impl Pace {
     /// from the last look that found nothing.
     pub(crate) fn spin(&mut self, rest: Rest, mut look: impl FnMut() -> bool) -> bool {
         let spin_ns = self.busy_poll_ns.min(rest.bound_ns);
-        let mut empty = rest.from;
-        while (empty - rest.from).0 < spin_ns {
+        // When the last look that found nothing began, and the one that comes.
+        let (mut empty, mut begins) = (rest.from, rest.from);
+        while (begins - rest.from).0 < spin_ns {
             if look() {
-                self.arrival = empty;
-                self.spun_ns += (empty - rest.from).0;
+                (self.arrival, self.looks) = (empty, empty);
+                self.spun_ns += (begins - rest.from).0;
                 return true;
             }
             std::hint::spin_loop();
-            empty = self.clock.stamp();
+            empty = begins;
+            begins = self.clock.stamp();
         }
-        self.spun_ns += (empty - rest.from).0;
+        self.spun_ns += (begins - rest.from).0;
         false
     }
 
@@ -128,6 +141,7 @@ impl Pace {
         let woke = self.clock.stamp();
         self.idle_ns += (woke - rest.from).0;
         self.arrival = woke.min(Stamp(rest.from.0.saturating_add(rest.bound_ns)));
+        self.looks = self.arrival;
     }
 
     /// The turn's time, read before its completions are handled.
@@ -139,9 +153,13 @@ impl Pace {
     /// The reap is over; `active` when a connection did something in it.
     #[inline]
     pub(crate) fn reaped(&mut self, active: bool) {
-        self.reaped = self.clock.stamp();
+        let now = self.clock.stamp();
+        self.looked = match (now - self.looks).0 > LOOK_NS_MAX {
+            true => self.looks,
+            false => now,
+        };
         if active {
-            self.active = self.reaped;
+            self.active = now;
         }
     }
 }
@@ -185,12 +203,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_found_without_a_sleep_counts_from_the_previous_reap() {
+    fn what_is_found_without_a_sleep_counts_from_the_end_of_the_look_before() {
         let mut pace = pace(Duration::ZERO);
+        pace.look();
+        let looks = pace.looks;
         pace.reaped(false);
-        let reaped = pace.reaped;
         pace.awake();
-        assert_eq!(pace.arrival(), reaped);
+        assert!(pace.arrival() >= looks);
+    }
+
+    #[test]
+    fn a_look_that_was_interrupted_did_not_see_what_came_meanwhile() {
+        let mut pace = pace(Duration::ZERO);
+        pace.look();
+        let looks = pace.looks;
+        while (pace.stamp() - looks).0 <= LOOK_NS_MAX {}
+        pace.reaped(false);
+        pace.awake();
+        assert_eq!(pace.arrival(), looks);
     }
 
     #[test]

@@ -64,6 +64,7 @@ impl Sink for Reserved<'_> {
 
 /// The `Date` of this second, formatted once.
 pub(crate) struct DateCache {
+    /// When the second began.
     at: Wall,
     text: [u8; DATE_BYTES],
 }
@@ -71,14 +72,14 @@ pub(crate) struct DateCache {
 impl DateCache {
     pub(crate) fn new() -> Self {
         Self {
-            at: Wall(0),
-            text: date::format(Wall(0)),
+            at: Wall::from_secs(0),
+            text: date::format(Wall::from_secs(0)),
         }
     }
 
     pub(crate) fn at(&mut self, now: Wall) -> &[u8; DATE_BYTES] {
-        if self.at != now {
-            self.at = now;
+        if now.0.wrapping_sub(self.at.0) >= 1_000 {
+            self.at = Wall::from_secs(now.as_secs());
             self.text = date::format(now);
         }
         &self.text

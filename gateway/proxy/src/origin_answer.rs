@@ -314,7 +314,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
 
     /// For a while nobody waits for this key's answers.
     pub(crate) fn expect_passing(&self, io: &D, key: &Key) {
-        let until = Wall(io.now().wall.0 + limits::PASSING_SECONDS);
+        let until = Wall::from_secs(io.now().wall.as_secs() + limits::PASSING_SECONDS);
         self.flights.pass_until(key.hash(), until);
     }
 

@@ -15,7 +15,7 @@ pub(crate) fn epoch_ns() -> u64 {
 
 /// Now, on the wall.
 pub(crate) fn wall() -> Wall {
-    Wall(since_epoch().as_secs())
+    Wall(u64::try_from(since_epoch().as_millis()).unwrap_or(u64::MAX))
 }
 
 #[allow(clippy::disallowed_methods)] // the control plane's one reading of the wall clock

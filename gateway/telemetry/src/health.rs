@@ -353,7 +353,8 @@ fn seconds(span: Span) -> f64 {
 }
 
 /// A wall time in UTC, as RFC 3339 writes it.
-pub(crate) fn rfc3339(Wall(seconds): Wall) -> String {
+pub(crate) fn rfc3339(at: Wall) -> String {
+    let seconds = at.as_secs();
     let (days, second) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);
     let (hour, minute) = (second / 3_600, second / 60 % 60);
@@ -394,9 +395,12 @@ mod tests {
     #[test]
     fn the_report_reads_as_documented() {
         let mut board = Board::default();
-        board.observe(Component::healthy("shard:0"), Wall(1_795_244_000));
+        board.observe(
+            Component::healthy("shard:0"),
+            Wall::from_secs(1_795_244_000),
+        );
         let down = Component::unhealthy("upstream:api", "3 of 3 endpoints \"refuse\" connections");
-        board.observe(down.measured(0.0, 1.0), Wall(1_795_244_400));
+        board.observe(down.measured(0.0, 1.0), Wall::from_secs(1_795_244_400));
         assert_eq!(
             board.report("0.1.0", Span::from_secs(93)).json(),
             r#"{"status":"degraded","version":"0.1.0","uptime_seconds":93,"components":[{"name":"shard:0","status":"healthy","since":"2026-11-21T06:53:20Z"},{"name":"upstream:api","status":"unhealthy","reason":"3 of 3 endpoints \"refuse\" connections","since":"2026-11-21T07:00:00Z","observed":0,"limit":1}]}"#
@@ -406,14 +410,17 @@ mod tests {
     #[test]
     fn checks_of_one_kind_are_nodes_of_one() {
         let mut board = Board::default();
-        board.observe(Component::healthy("shard:0"), Wall(1_795_244_000));
+        board.observe(
+            Component::healthy("shard:0"),
+            Wall::from_secs(1_795_244_000),
+        );
         board.observe(
             Component::degraded("cache", "the pool is full").measured(9.0, 5.0),
-            Wall(1_795_244_000),
+            Wall::from_secs(1_795_244_000),
         );
         board.observe(
             Component::unhealthy("shard:1", "stuck"),
-            Wall(1_795_244_400),
+            Wall::from_secs(1_795_244_400),
         );
         assert_eq!(
             board.report("0.1.0", Span::ZERO).health_json(),
@@ -453,7 +460,7 @@ mod tests {
     #[test]
     fn since_is_when_the_status_began() {
         let mut board = Board::default();
-        let mut observe = |component, at| board.observe(component, Wall(at));
+        let mut observe = |component, at| board.observe(component, Wall::from_secs(at));
         assert!(!observe(Component::healthy("cache"), 10));
         assert!(observe(Component::degraded("cache", "slabs full"), 20));
         assert!(!observe(
@@ -465,7 +472,7 @@ mod tests {
             .components
             .pop()
             .expect("one component");
-        assert_eq!(component.since, Some(Wall(20)));
+        assert_eq!(component.since, Some(Wall::from_secs(20)));
         assert_eq!(component.reason.as_deref(), Some("slabs still full"));
     }
 
@@ -489,9 +496,18 @@ mod tests {
 
     #[test]
     fn dates_are_gregorian() {
-        assert_eq!(rfc3339(Wall(0)), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc3339(Wall(951_827_696)), "2000-02-29T12:34:56Z");
-        assert_eq!(rfc3339(Wall(4_107_542_399)), "2100-02-28T23:59:59Z");
-        assert_eq!(rfc3339(Wall(4_107_542_400)), "2100-03-01T00:00:00Z");
+        assert_eq!(rfc3339(Wall::from_secs(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(
+            rfc3339(Wall::from_secs(951_827_696)),
+            "2000-02-29T12:34:56Z"
+        );
+        assert_eq!(
+            rfc3339(Wall::from_secs(4_107_542_399)),
+            "2100-02-28T23:59:59Z"
+        );
+        assert_eq!(
+            rfc3339(Wall::from_secs(4_107_542_400)),
+            "2100-03-01T00:00:00Z"
+        );
     }
 }

@@ -132,7 +132,7 @@ impl Slow<'_> {
     fn at(&self, stamp: Stamp) -> String {
         let ago = self.wanted.now.0.saturating_sub(stamp.0);
         let ns = self.wanted.epoch_ns.saturating_sub(ago);
-        let seconds = rfc3339(Wall(ns / 1_000_000_000));
+        let seconds = rfc3339(Wall(ns / 1_000_000));
         let micros = ns / 1_000 % 1_000_000;
         format!("{}.{micros:06}Z", seconds.trim_end_matches('Z'))
     }

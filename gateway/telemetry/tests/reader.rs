@@ -279,7 +279,7 @@ fn the_status_body_is_json_even_without_traffic() {
     shards[0].clients.add(3);
     let reader = reader(&shards);
     let mut board = Board::default();
-    board.observe(Component::healthy("cache"), Wall(1));
+    board.observe(Component::healthy("cache"), Wall::from_secs(1));
     let text = reader.status_json(&board.report("0.1.0", Span::from_secs(5)));
     let status: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!(status["status"], "healthy");

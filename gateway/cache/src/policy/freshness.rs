@@ -10,8 +10,8 @@ use super::directives::Directives;
 pub struct Lifetime {
     /// When the answer arrived.
     pub received: Wall,
-    /// Its age then, in seconds (corrected initial age, §4.2.3).
-    pub initial_age: u64,
+    /// Its age then, in milliseconds (corrected initial age, §4.2.3).
+    pub initial_age_ms: u64,
     /// Seconds it is fresh for, counted from age 0 (freshness lifetime, §4.2.1).
     pub fresh_for: u64,
 }
@@ -24,8 +24,8 @@ impl Lifetime {
     #[must_use]
     #[inline]
     pub fn age(&self, now: Wall) -> u64 {
-        let resident = now.0.saturating_sub(self.received.0);
-        self.initial_age.saturating_add(resident).min(AGE_MAX)
+        let resident_ms = now.0.saturating_sub(self.received.0);
+        (self.initial_age_ms.saturating_add(resident_ms) / 1_000).min(AGE_MAX)
     }
 
     /// Whether it is fresh at `now`.
@@ -70,22 +70,35 @@ pub(super) fn explicit(
     }
     let expires = date::parse(fields.first(Name::Expires)?, received);
     let only = expires.filter(|_| !fields.is_repeated(Name::Expires));
-    Some(only.map_or(0, |at| at.0.saturating_sub(date.0)))
+    Some(only.map_or(0, |at| (at - date).as_secs()))
 }
 
-/// §4.2.3: corrected initial age.
-pub(super) fn initial_age(fields: &Fields<'_>, date: Wall, requested: Wall, received: Wall) -> u64 {
-    let apparent = received.0.saturating_sub(date.0);
-    let delay = received.0.saturating_sub(requested.0);
-    let corrected = age_value(fields).saturating_add(delay);
-    apparent.max(corrected).min(AGE_MAX)
+/// §4.2.3: corrected initial age, in milliseconds. Dates are whole seconds: one of the second in which the request was sent,
+/// or later, says no more than the delay does.
+pub(super) fn initial_age_ms(
+    fields: &Fields<'_>,
+    date: Wall,
+    requested: Wall,
+    received: Wall,
+) -> u64 {
+    let apparent = received.as_secs().saturating_sub(date.as_secs());
+    let apparent_ms = match date.as_secs() < requested.as_secs() {
+        true => apparent.saturating_mul(1_000),
+        false => 0,
+    };
+    let delay_ms = received.0.saturating_sub(requested.0);
+    let corrected_ms = age_value(fields)
+        .saturating_mul(1_000)
+        .saturating_add(delay_ms);
+    apparent_ms.max(corrected_ms).min(AGE_MAX * 1_000)
 }
 
-/// The first Date line, or where that cannot be read or there is none, when the answer was received (RFC 9110 §6.6.1).
+/// The first Date line, or where that cannot be read or there is none, the second in which the answer was received (RFC 9110
+/// §6.6.1).
 pub(super) fn date_of(fields: &Fields<'_>, received: Wall) -> Wall {
     let text = fields.first(Name::Date);
     text.and_then(|text| date::parse(text, received))
-        .unwrap_or(received)
+        .unwrap_or(Wall::from_secs(received.as_secs()))
 }
 
 /// §5.1: the first member of the first line; zero where that is no `1*DIGIT`.

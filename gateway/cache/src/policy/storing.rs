@@ -7,7 +7,7 @@ use http::{Method, Name, Response};
 use crate::Part;
 
 use super::directives::Directives;
-use super::freshness::{date_of, explicit, initial_age};
+use super::freshness::{date_of, explicit, initial_age_ms};
 use super::terms::Found;
 use super::{Lifetime, Reason, RequestFacts, Rules, SetCookie, Terms, invalidation, parts};
 
@@ -169,7 +169,7 @@ fn read_terms(
     let terms = Terms {
         lifetime: Lifetime {
             received,
-            initial_age: initial_age(fields, date, requested, received),
+            initial_age_ms: initial_age_ms(fields, date, requested, received),
             fresh_for: lasting.unwrap_or(0),
         },
         date,
@@ -204,7 +204,7 @@ fn guessed(
     if !public && !HEURISTIC.contains(&status) {
         return None;
     }
-    let unchanged = date.0.saturating_sub(modified?.0);
+    let unchanged = (date - modified?).as_secs();
     let part = unchanged.saturating_mul(rules.heuristic_percent) / 100;
     Some(part.min(rules.heuristic_max)).filter(|&seconds| seconds > 0)
 }

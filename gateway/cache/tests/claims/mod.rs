@@ -10,8 +10,12 @@ use http::{
     FieldTable, HeadLimits, Name, Parsed, Request, Response, parse_request, parse_response,
 };
 
-const RECEIVED: Wall = Wall(1_795_253_880);
-const TIMES: [Wall; 3] = [RECEIVED, Wall(RECEIVED.0 + 61), Wall(u64::MAX)];
+const RECEIVED: Wall = Wall::from_secs(1_795_253_880);
+const TIMES: [Wall; 3] = [
+    RECEIVED,
+    Wall::from_secs(RECEIVED.as_secs() + 61),
+    Wall::from_secs(u64::MAX),
+];
 
 pub fn policy(bytes: &[u8]) {
     let mut table = FieldTable::new();

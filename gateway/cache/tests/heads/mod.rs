@@ -10,7 +10,7 @@ use cache::policy::{self, Reason, RequestFacts, Rules, Terms};
 use http::{FieldTable, HeadLimits, Parsed, Request, Response, parse_request, parse_response};
 
 /// Sun, 06 Nov 1994 08:49:37 GMT
-pub const RECEIVED: Wall = Wall(784_111_777);
+pub const RECEIVED: Wall = Wall::from_secs(784_111_777);
 pub const DATE: &str = "Date: Sun, 06 Nov 1994 08:49:37 GMT";
 /// 1,000 seconds before.
 pub const MODIFIED: &str = "Last-Modified: Sun, 06 Nov 1994 08:32:57 GMT";
@@ -25,7 +25,7 @@ pub struct Stored {
 
 /// Seconds after the answer arrived.
 pub fn later(seconds: u64) -> Wall {
-    Wall(RECEIVED.0 + seconds)
+    Wall::from_secs(RECEIVED.as_secs() + seconds)
 }
 
 /// The facts of a request with these field lines.

@@ -19,11 +19,11 @@ pub type Put = Arc<Entry<HeapMemory>>;
 /// Of answers fresh for a minute, and nothing else.
 pub const TERMS: Terms = Terms {
     lifetime: Lifetime {
-        received: Wall(784_111_777),
-        initial_age: 0,
+        received: Wall::from_secs(784_111_777),
+        initial_age_ms: 0,
         fresh_for: 60,
     },
-    date: Wall(784_111_777),
+    date: Wall::from_secs(784_111_777),
     heuristic: false,
     no_cache: false,
     must_revalidate: false,

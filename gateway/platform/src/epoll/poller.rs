@@ -82,6 +82,8 @@ impl Poller {
         };
         let Ok(count) = usize::try_from(count) else {
             return match net::errno() {
+                // A process that was stopped and goes on has not looked yet at what came meanwhile.
+                libc::EINTR if ns > 0 => self.wait(0),
                 libc::EINTR => Ok(false),
                 libc::ENOSYS | libc::EPERM if self.fine && ns > 0 => {
                     self.fine = false;

@@ -38,6 +38,7 @@ impl Epoll {
     /// Looks for events, and sleeps when there are none and nothing else is to be done; tells whether the bell rang.
     /// Whether it slept is known, not guessed: the first look does not wait.
     fn wait(&mut self, until: Option<Moment>) -> io::Result<bool> {
+        self.pace.look();
         let came = self.poller.wait(0)?;
         if came || self.has_work() {
             self.pace.awake();

@@ -43,7 +43,7 @@ impl Process {
             threads: field(20)?,
             open_fds: root.names("/proc/self/fd").len() as u64,
             max_fds: limit.and_then(|limit| limit.soft),
-            started: Wall(boot + ticks_ns(field(22)?) / 1_000_000_000),
+            started: Wall(boot * 1_000 + ticks_ns(field(22)?) / 1_000_000),
         })
     }
 }
@@ -96,7 +96,7 @@ mod tests {
         let process = Process::read(&HostRoot::system()).unwrap();
         assert!(process.resident_bytes > 0 && process.virtual_bytes > process.resident_bytes);
         assert!(process.open_fds >= 3 && process.threads >= 1);
-        assert!(process.started > Wall(1_700_000_000));
+        assert!(process.started > Wall::from_secs(1_700_000_000));
     }
 
     #[test]

@@ -33,6 +33,13 @@ pub(super) struct Ring {
     overflows: u64,
 }
 
+/// How an enter came back, where it did not fail.
+enum Entered {
+    Through,
+    /// By a signal: what a sleep waited for may be there all the same.
+    Interrupted,
+}
+
 /// What can be seen of the ring without a system call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Glance {
@@ -132,7 +139,11 @@ impl Ring {
             .sec(ns / 1_000_000_000)
             .nsec(u32::try_from(ns % 1_000_000_000).unwrap_or(0));
         let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG | self.idle;
-        self.enter(1, flags, Some(&time))
+        match self.enter(1, flags, Some(&time))? {
+            // A process that was stopped and goes on has not looked yet at what came meanwhile.
+            Entered::Interrupted => self.flush(),
+            Entered::Through => Ok(()),
+        }
     }
 
     /// Reads completions until `into` is full.
@@ -181,7 +192,7 @@ impl Ring {
         wanted: u32,
         flags: EnterFlags,
         time: Option<&io_uring::types::Timespec>,
-    ) -> io::Result<()> {
+    ) -> io::Result<Entered> {
         let queued = u32::try_from(self.io.submission().len()).unwrap_or(u32::MAX);
         let argument = WaitArgument {
             time: time.map_or(0, |time| std::ptr::from_ref(time).addr() as u64),
@@ -210,12 +221,13 @@ impl Ring {
             )
         };
         if result >= 0 {
-            return Ok(());
+            return Ok(Entered::Through);
         }
         let error = io::Error::last_os_error();
         match error.raw_os_error() {
-            // Time is up, a signal came, or the kernel is short of something: what was not submitted stays queued.
-            Some(libc::ETIME | libc::EINTR | libc::EAGAIN | libc::EBUSY) => Ok(()),
+            Some(libc::EINTR) => Ok(Entered::Interrupted),
+            // Time is up, or the kernel is short of something: what was not submitted stays queued.
+            Some(libc::ETIME | libc::EAGAIN | libc::EBUSY) => Ok(Entered::Through),
             _ => Err(error),
         }
     }

@@ -40,6 +40,7 @@ impl Uring {
         if let Some(error) = self.broken.take() {
             return Err(error);
         }
+        self.pace.look();
         let glance = self.ring.glance();
         if glance.queued || glance.owed {
             self.ring.flush()?;

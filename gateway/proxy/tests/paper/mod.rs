@@ -20,7 +20,7 @@ use proxy::{Mail, Pages, Parts, Proxy, Route, Settings, Upstream};
 use telemetry::ShardCells;
 
 /// When every story begins.
-pub const START: Wall = Wall(1_800_000_000);
+pub const START: Wall = Wall::from_secs(1_800_000_000);
 
 pub type Store = StripedStore<HeapMemory>;
 
@@ -506,7 +506,7 @@ impl World {
 
     pub fn passes(&mut self, span: Span) {
         self.io.now.moment = self.io.now.moment + span;
-        self.io.now.wall = Wall(self.io.now.wall.0 + span.0 / 1_000_000_000);
+        self.io.now.wall = Wall(self.io.now.wall.0 + span.0 / 1_000_000);
         self.settle();
     }
 }

@@ -135,7 +135,7 @@ async fn live(parts: Parts, ready: Ready) -> Result<(), Failure> {
     let origins = Origins::unseen(&watched);
     let config = ConfigState {
         hash: digest(&parts.in_force),
-        loaded: clock::wall().0,
+        loaded: clock::wall().as_secs(),
         good: true,
     };
     let control = Arc::new(Control::new(parts.running, origins.clone(), config, orders));

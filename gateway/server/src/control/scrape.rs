@@ -145,7 +145,7 @@ fn render_process(root: &HostRoot, out: &mut Exposition) {
         out.value(&names::PROCESS_VIRTUAL, process.virtual_bytes);
         out.value(&names::PROCESS_OPEN_FDS, process.open_fds);
         out.value(&names::PROCESS_THREADS, process.threads);
-        out.value(&names::PROCESS_START_TIME, process.started.0);
+        out.value(&names::PROCESS_START_TIME, process.started.as_secs());
         if let Some(bound) = process.max_fds {
             out.value(&names::PROCESS_MAX_FDS, bound);
         }
