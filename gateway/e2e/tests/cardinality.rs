@@ -44,6 +44,11 @@ fn a_hundred_thousand_hosts_paths_methods_and_statuses_stay_bounded(backend: Bac
     let before = Told::by(&gateway, 0);
     flood(&gateway, 0..HALF);
     let half = Told::by(&gateway, HALF);
+    let mut watch = Watch::of(&gateway);
+    eventually("/health tells that not everything is told", || {
+        let telemetry = watch.component("telemetry");
+        telemetry.contains("\"degraded\"") && telemetry.contains("route=\\\"other\\\"")
+    });
     flood(&gateway, HALF..2 * HALF);
     let whole = Told::by(&gateway, 2 * HALF);
 

@@ -204,12 +204,8 @@ fn explained(rules: &[Value]) {
             note("description").contains("$value"),
             "{name} does not tell its value"
         );
-        let place = format!("#{}", name.to_lowercase());
-        assert!(
-            note("runbook_url").ends_with(&place),
-            "{name}: {}",
-            note("runbook_url")
-        );
+        let place = format!("deploy/runbook.md#{}", name.to_lowercase());
+        assert_eq!(note("runbook_url"), place, "{name}");
         assert!(
             runbook.contains(&format!("\n## {name}\n")),
             "the runbook lacks {name}"

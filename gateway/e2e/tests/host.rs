@@ -91,7 +91,7 @@ fn runs_on_epoll(setup: Setup, words: Words) {
     let output = gateway.output();
     let mut log = output.lines();
     let line = log
-        .find(|line| line.contains("event=\"io_backend\""))
+        .find(|line| line.contains("event=\"io_backend_fallback\""))
         .unwrap_or_default();
     assert!(
         line.contains("WARN") && line.contains("backend=\"epoll\""),

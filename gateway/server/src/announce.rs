@@ -3,6 +3,7 @@
 use platform::host::{Finding, Severity};
 
 use crate::build;
+use crate::events::log;
 use crate::host::Host;
 use crate::plan::Plan;
 use crate::running::Running;
@@ -13,27 +14,23 @@ pub(crate) fn plan(plan: &Plan, host: &Host, sources: &Sources) {
     let file = sources
         .file()
         .map_or("none".to_owned(), |file| file.display().to_string());
-    tracing::info!(
-        event = "starting",
+    log!(
+        Starting,
         version = build::VERSION,
         revision = build::REVISION,
         config = file,
         "starting"
     );
     let cpus: Vec<usize> = plan.shards.iter().map(|shard| shard.cpu).collect();
-    tracing::info!(
-        event = "plan_shards",
+    log!(
+        PlanShards,
         shards = plan.shards.len(),
         ?cpus,
         topology = host.topology.source(),
         reason = plan.shards_reason,
         "shards"
     );
-    tracing::info!(
-        event = "plan_memory",
-        reason = plan.memory.reason,
-        "memory pool"
-    );
+    log!(PlanMemory, reason = plan.memory.reason, "memory pool");
     for finding in &plan.memory.findings {
         let Finding {
             id,
@@ -42,19 +39,19 @@ pub(crate) fn plan(plan: &Plan, host: &Host, sources: &Sources) {
             severity,
         } = finding;
         match severity {
-            Severity::Note => tracing::info!(event = "host_note", id, fix, "{cause}"),
-            _ => tracing::warn!(event = "host_warning", id, fix, "{cause}"),
+            Severity::Note => log!(HostNote, id, fix, "{cause}"),
+            _ => log!(HostWarning, id, fix, "{cause}"),
         }
     }
-    tracing::info!(
-        event = "plan_connections",
+    log!(
+        PlanConnections,
         connections = plan.clients,
         reason = plan.clients_reason,
         "client connections at most"
     );
     if plan.route_names.is_empty() {
-        tracing::warn!(
-            event = "no_routes",
+        log!(
+            NoRoutes,
             "no [[route]] is configured: only the built-in paths are served"
         );
     }
@@ -64,8 +61,8 @@ pub(crate) fn plan(plan: &Plan, host: &Host, sources: &Sources) {
         .iter()
         .any(|address| !address.ip().is_loopback());
     if open && plan.token.is_none() {
-        tracing::warn!(
-            event = "admin_closed",
+        log!(
+            AdminClosed,
             "listen.operator is not on loopback and admin.token_file is not set: /admin/ refuses everybody there"
         );
     }
@@ -75,22 +72,14 @@ pub(crate) fn plan(plan: &Plan, host: &Host, sources: &Sources) {
 pub(crate) fn running(running: &Running) {
     let backend = running.backend.name;
     match &running.backend.reason {
-        None => tracing::info!(event = "io_backend", backend, "driver"),
-        Some(reason) => tracing::warn!(
-            event = "io_backend",
+        None => log!(IoBackend, backend, "driver"),
+        Some(reason) => log!(
+            IoBackendFallback,
             backend,
             reason,
             "io_uring is refused: running on epoll"
         ),
     }
-    tracing::info!(
-        event = "memory_taken",
-        parts = running.memory.parts,
-        "memory taken"
-    );
-    tracing::info!(
-        event = "started",
-        shards = running.cells.len(),
-        "every shard is up"
-    );
+    log!(MemoryTaken, parts = running.memory.parts, "memory taken");
+    log!(Started, shards = running.cells.len(), "every shard is up");
 }

@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::access::AccessLog;
 use crate::build;
 use crate::config::Backend;
+use crate::events::log;
 use crate::failure::StartFailure;
 use crate::host::Host;
 use crate::listen::{AcceptQueues, Bound};
@@ -287,7 +288,7 @@ fn live(
     told: &Sender<Result<(), StartFailure>>,
 ) -> std::io::Result<()> {
     if let Err(why) = pin(part.place.cpu) {
-        tracing::warn!(event = "shard_not_pinned", shard = shard.0, %why, "the shard runs unpinned");
+        log!(ShardNotPinned, shard = shard.0, %why, "the shard runs unpinned");
     }
     match part.backend {
         probe::Backend::IoUring => live_on(Uring::new, shard, part, told),
@@ -336,7 +337,7 @@ fn live_on<D: Driver<Memory = Slab>>(
     // Nobody listens any more only when the start was given up, and then the mailboxes say stop.
     let _ = told.send(Ok(()));
     let ended = shard.run()?;
-    tracing::debug!(event = "shard_ended", shard = id.0, ?ended, "a shard ended");
+    log!(ShardEnded, shard = id.0, ?ended, "a shard ended");
     Ok(())
 }
 

@@ -34,6 +34,21 @@ pub(crate) struct StartFailure {
 }
 
 impl Failure {
+    /// What failed, in one line.
+    pub(crate) fn what(&self) -> String {
+        match self {
+            Self::Start(failure) => failure.what.clone(),
+            Self::Usage(_) | Self::Config(_) | Self::Unreadable(_) | Self::Run(_) => {
+                let whole = self.to_string();
+                let first = whole.lines().next().unwrap_or_default();
+                first
+                    .strip_prefix("ultragate: ")
+                    .unwrap_or(first)
+                    .to_owned()
+            }
+        }
+    }
+
     /// The exit code.
     pub(crate) fn code(&self) -> ExitCode {
         match self {

@@ -9,6 +9,7 @@ use base::ShardId;
 use platform::host::HostRoot;
 use platform::listen::{BindError, Listeners, accept_queue, defer_accept};
 
+use crate::events::log;
 use crate::failure::StartFailure;
 use crate::plan::Plan;
 
@@ -33,6 +34,13 @@ pub(crate) struct Listening {
     pub(crate) address: SocketAddr,
 }
 
+impl Listening {
+    /// Whether the shards serve it.
+    pub(crate) fn is_for_clients(&self) -> bool {
+        self.name.starts_with("data")
+    }
+}
+
 /// Binds.
 ///
 /// # Errors
@@ -48,9 +56,9 @@ pub(crate) fn bind(plan: &Plan, root: &HostRoot) -> Result<Bound, StartFailure> 
         let sockets = bound.add("data", root, *address, plan.shards.len())?;
         for (shard, socket) in bound.data.iter_mut().zip(sockets) {
             if plan.defer_accept
-                && let Err(error) = defer_accept(&socket)
+                && let Err(why) = defer_accept(&socket)
             {
-                tracing::warn!(event = "listener_note", %address, %error, "connections are not deferred");
+                log!(ListenerNote, %address, %why, "connections are not deferred");
             }
             shard.push(socket);
         }
@@ -76,7 +84,7 @@ impl Bound {
     ) -> Result<Vec<TcpListener>, StartFailure> {
         let listeners = Listeners::bind(root, address, sockets).map_err(refused)?;
         for note in &listeners.notes {
-            tracing::warn!(event = "listener_note", %address, "{note}");
+            log!(ListenerNote, %address, "{note}");
         }
         let same = self
             .addresses
@@ -87,7 +95,7 @@ impl Bound {
             count => format!("{kind}-{}", count + 1),
         };
         let address = listeners.address;
-        tracing::info!(event = "bound", listener = %name, %address, "bound");
+        log!(Bound, listener = %name, %address, "bound");
         self.addresses.push(Listening { name, address });
         Ok(listeners.sockets)
     }

@@ -15,6 +15,7 @@ mod clock;
 mod config;
 mod control;
 mod demo;
+mod events;
 mod failure;
 mod host;
 mod listen;
@@ -28,6 +29,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::process::ExitCode;
 
+use events::log;
 use failure::{Failure, StartFailure};
 use host::Host;
 use plan::Plan;
@@ -68,7 +70,9 @@ fn run() -> Result<(), Failure> {
     }
     log::start(&plan.log, flags.verbose);
     let demo = demo.map(|(listener, _)| listener);
-    serve(plan, host, sources, in_force, demo)
+    serve(plan, host, sources, in_force, demo).inspect_err(|failure| {
+        log!(Failed, "{}", failure.what());
+    })
 }
 
 fn serve(
@@ -95,7 +99,7 @@ fn serve(
         in_force,
     };
     let ready = Box::new(move || {
-        tracing::info!(event = "ready", "{ready}");
+        log!(Ready, "{ready}");
         lines.map_or(Ok(()), |lines| print(&lines))
     });
     let control = control::spawn(parts, spare_cpu, ready)?;

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use crate::events::log;
 use crate::failure::StartFailure;
 use crate::plan::{Plan, UpstreamPlan};
 
@@ -34,8 +35,8 @@ fn look_up(upstream: &UpstreamPlan, endpoint: &str) -> Result<Vec<SocketAddr>, S
         Ok(found) => {
             let found = one_family(found.collect());
             if !found.is_empty() {
-                tracing::info!(
-                    event = "endpoint_resolved", upstream = upstream.name, endpoint, addresses = ?found,
+                log!(
+                    EndpointResolved, upstream = upstream.name, endpoint, addresses = ?found,
                     "a name was looked up; it is not looked up again before the next start"
                 );
                 return Ok(found);

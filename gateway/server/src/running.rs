@@ -67,6 +67,23 @@ pub(crate) struct MemoryInUse {
 }
 
 impl Running {
+    /// Lines of the access log that were lost.
+    pub(crate) fn lost_lines(&self) -> u64 {
+        let unwritten = self
+            .access_log
+            .as_ref()
+            .map(|log| log.tally().failed.read());
+        self.dropped_lines() + unwritten.unwrap_or_default()
+    }
+
+    /// Lines of the access log that shards had no room for.
+    pub(crate) fn dropped_lines(&self) -> u64 {
+        self.cells
+            .iter()
+            .map(|cells| cells.log.dropped.read())
+            .sum()
+    }
+
     /// Gives every shard new built-in pages.
     pub(crate) fn publish(&self, pages: Pages) {
         self.mailboxes.post_all(&Mail::Pages(Arc::new(pages)));

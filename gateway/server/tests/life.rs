@@ -52,11 +52,16 @@ fn operators_and_prometheus_are_answered() {
     for probe in ["/livez", "/healthz", "/readyz", "/startupz"] {
         assert_eq!(get(gateway.operator, probe).status, 200, "{probe}");
     }
-    assert!(
-        get(gateway.operator, "/readyz?verbose")
-            .body
-            .contains("[+]shard:0 ok")
-    );
+    for (probe, listed) in [
+        ("livez", "[+]shard:0 ok\n"),
+        ("startupz", "[+]shard:0 ok\n"),
+        ("readyz", "[+]listeners ok\n[+]warm-up ok\n[+]drain ok\n"),
+    ] {
+        assert_eq!(
+            get(gateway.operator, &format!("/{probe}?verbose")).body,
+            format!("{listed}{probe} check passed\n")
+        );
+    }
     assert!(
         get(gateway.operator, "/admin/stats")
             .body

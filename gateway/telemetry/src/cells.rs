@@ -408,6 +408,25 @@ impl PoolCells {
         }
     }
 
+    /// Failures, by any cause.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        let timeouts = self.timeouts.iter().map(Counter::read);
+        let others = [
+            &self.acquire_errors,
+            &self.connect_errors,
+            &self.resets,
+            &self.protocol_errors,
+        ];
+        timeouts.chain(others.map(Counter::read)).sum()
+    }
+
+    /// How often the upstream completed a stage.
+    #[must_use]
+    pub fn completed(&self, stage: UpstreamStage) -> u64 {
+        self.stage(stage).count()
+    }
+
     pub(crate) fn errors(&self, error: UpstreamError) -> Option<&Counter> {
         match error {
             UpstreamError::Acquire => Some(&self.acquire_errors),
@@ -452,7 +471,7 @@ impl PoolCells {
     }
 }
 
-/// What one shard lost at one [`LockSite`]. Not exported until a passage was measured there.
+/// What one shard lost at one [`LockSite`]. But for the index, not exported until a passage was measured there.
 #[derive(Debug, Default)]
 pub(crate) struct LockCells {
     pub(crate) passed: Counter,

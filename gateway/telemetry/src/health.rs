@@ -20,6 +20,30 @@ const ESSENTIAL: [&str; 3] = ["shard", "listener", "io_backend"];
 /// A shard whose loop has not turned for so long is stuck. Its loop turns at least once a second.
 pub const HEARTBEAT_AGE_MAX: Span = Span::from_secs(3);
 
+/// What a component says of itself, for the page that explains them. Empty where there is nothing to say.
+#[derive(Clone, Copy, Debug)]
+pub struct Rule {
+    /// Its name, with a word in capitals for what differs.
+    pub component: &'static str,
+    /// What degrades it.
+    pub degraded: &'static str,
+    /// What makes it unhealthy.
+    pub unhealthy: &'static str,
+    /// What is measured.
+    pub observed: &'static str,
+    /// What it is measured against.
+    pub limit: &'static str,
+}
+
+/// See [`Component::shard`].
+pub const SHARD_RULE: Rule = Rule {
+    component: "shard:N",
+    degraded: "",
+    unhealthy: "its loop has not turned for more than 3 seconds; it turns at least once a second",
+    observed: "seconds since it turned",
+    limit: "3",
+};
+
 /// How well something is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Status {
@@ -144,7 +168,7 @@ impl Component {
             Some(_) if restarts > 0 => {
                 Self::healthy(name).because(format!("restarts after a panic: {restarts}"))
             }
-            Some(_) => return Self::healthy(name),
+            Some(_) => Self::healthy(name),
         };
         match age {
             Some(age) => component.measured(seconds(age), seconds(HEARTBEAT_AGE_MAX)),
@@ -204,13 +228,15 @@ pub(crate) fn heartbeat_age(cells: &ShardCells, now: Moment) -> Option<Span> {
 pub struct Board(Vec<Component>);
 
 impl Board {
-    /// Notes a component as observed now. `since` is kept while the status stays what it was.
-    pub fn observe(&mut self, mut component: Component, now: Wall) {
+    /// Notes a component as observed now; tells whether its status is another than before. One that is new was healthy.
+    /// `since` is kept while the status stays what it was.
+    pub fn observe(&mut self, mut component: Component, now: Wall) -> bool {
         let known = self.0.iter_mut().find(|known| known.name == component.name);
+        let before = known.as_ref().map_or(Status::Healthy, |known| known.status);
+        let changed = before != component.status;
         match known {
             Some(known) => {
-                let same = known.status == component.status;
-                component.since = known.since.filter(|_| same).or(Some(now));
+                component.since = known.since.filter(|_| !changed).or(Some(now));
                 *known = component;
             }
             None => {
@@ -218,6 +244,7 @@ impl Board {
                 self.0.push(component);
             }
         }
+        changed
     }
 
     /// Forgets components that are no longer configured.
@@ -441,15 +468,13 @@ mod tests {
     #[test]
     fn since_is_when_the_status_began() {
         let mut board = Board::default();
-        board.observe(Component::healthy("cache"), Wall::from_secs(10));
-        board.observe(
-            Component::degraded("cache", "slabs full"),
-            Wall::from_secs(20),
-        );
-        board.observe(
+        let mut observe = |component, at| board.observe(component, Wall::from_secs(at));
+        assert!(!observe(Component::healthy("cache"), 10));
+        assert!(observe(Component::degraded("cache", "slabs full"), 20));
+        assert!(!observe(
             Component::degraded("cache", "slabs still full"),
-            Wall::from_secs(30),
-        );
+            30
+        ));
         let component = board
             .report("", Span::ZERO)
             .components
@@ -465,7 +490,7 @@ mod tests {
         let at = |seconds: u64| Component::shard(&cells, Moment(seconds * 1_000_000_000));
         assert_eq!(at(1).status, Status::Unhealthy);
         cells.heartbeat_ns.set(5_000_000_000);
-        assert_eq!(at(6), Component::healthy("shard:1"));
+        assert_eq!(at(6), Component::healthy("shard:1").measured(1.0, 3.0));
         assert_eq!(at(8).status, Status::Healthy);
         let stuck = at(17);
         assert_eq!(

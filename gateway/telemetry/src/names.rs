@@ -178,6 +178,8 @@ macro_rules! families {
 families! {
     HTTP_REQUESTS: Counter Count "http_requests_total" ["method", "status", "route", "cache"]
         "Requests whose first byte arrived, by method, full status code (499: the client gave up), route and the cache's part in the answer.";
+    HTTP_REQUEST_ERRORS: Counter Count "http_request_errors_total" []
+        "Of all requests, those answered 5xx. There from the start, so that rate() sees the first.";
     HTTP_REQUEST_DURATION: Histogram Seconds "http_request_duration_seconds" ["route", "cache"]
         "From when a request's first bytes could have been seen until the kernel took the last byte of its answer.";
     REQUEST_STAGE_DURATION: Histogram Seconds "request_stage_duration_seconds" ["stage"]
@@ -342,6 +344,11 @@ families! {
         "Periods in which the cgroup's quota was used up.";
     CPU_PERIODS: Counter Count "cpu_quota_periods_total" []
         "Periods of the cgroup's quota.";
+
+    LOG_EVENTS: Counter Count "log_events_total" ["event", "level"]
+        "Events of the gateway's own log by code (docs/events.md), those left out included; every code from the start.";
+    LOG_EVENTS_SUPPRESSED: Counter Count "log_events_suppressed_total" []
+        "Events left out of the log because more than ten of one code came in one second.";
 
     PROCESS_CPU: Counter Seconds "process_cpu_seconds_total" []
         "User and system time of the process.";

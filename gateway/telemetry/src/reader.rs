@@ -12,7 +12,7 @@ use crate::health::Report;
 use crate::json::Object;
 use crate::series::{Folded, Key, class_of};
 use crate::window::Totals;
-use crate::{CacheLabel, Exemplar, Noted, ShardCells, Window};
+use crate::{CacheLabel, Exemplar, MethodLabel, Noted, ShardCells, Window};
 
 /// What dense ids are called in labels.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +87,21 @@ impl Reader {
         &self.window
     }
 
+    /// Records without a series of their own (`series_dropped_total`), as of the last tick or exposition.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.requests.dropped() + self.durations.dropped
+    }
+
+    /// Requests to built-in paths that were refused with 403, as of the last tick: to `/admin/` where it is not served.
+    #[must_use]
+    pub fn forbidden(&self) -> u64 {
+        let counts = self.requests.counts.iter();
+        let forbidden = counts
+            .filter(|(key, _)| key.route() == RouteLabel::Internal.index() && key.status() == 403);
+        forbidden.map(|(_, count)| count).sum()
+    }
+
     /// Client and upstream connections open on all shards.
     #[must_use]
     pub fn connections(&self) -> (i64, i64) {
@@ -134,10 +149,25 @@ pub(crate) const OTHER: &str = "other";
 
 /// The shards' request series put together. A series once admitted stays, and one once refused stays refused, so no
 /// exported count ever shrinks.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct RequestLedger {
     pub(crate) counts: BTreeMap<Key, u64>,
     pub(crate) folded: Folded<u64>,
+}
+
+impl Default for RequestLedger {
+    /// What the gateway's own paths may answer is there before anybody asks, so that who looks for requests, and for failed
+    /// ones, finds the name with 0.
+    fn default() -> Self {
+        let own = |status| {
+            let (route, none) = (RouteLabel::Internal.index(), CacheLabel::None);
+            (Key::new(route, status, MethodLabel::Get, none), 0)
+        };
+        Self {
+            counts: BTreeMap::from([own(200), own(503)]),
+            folded: Folded::default(),
+        }
+    }
 }
 
 impl RequestLedger {
@@ -168,7 +198,7 @@ impl RequestLedger {
         self.folded.iter().flatten().sum()
     }
 
-    fn totals(&self) -> Totals {
+    pub(crate) fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         for (key, count) in &self.counts {
             totals.add(class_of(key.status()), key.cache(), *count);

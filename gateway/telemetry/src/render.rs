@@ -64,8 +64,9 @@ impl Reader {
                 }
             }
         }
-        let dropped = self.requests.dropped() + self.durations.dropped;
-        out.value(&names::SERIES_DROPPED, dropped);
+        let errors = self.requests.totals().server_errors;
+        out.value(&names::HTTP_REQUEST_ERRORS, errors);
+        out.value(&names::SERIES_DROPPED, self.dropped());
     }
 
     fn render_durations(&self, more: &Supplement<'_>, out: &mut Exposition) {
@@ -311,10 +312,11 @@ impl Reader {
                 )
             })
         });
+        // The index is measured from the start; of the others none that nobody measures.
         let measured: Vec<_> = LockSite::ALL
             .iter()
             .zip(sites)
-            .filter(|(_, (passed, ..))| *passed > 0)
+            .filter(|(site, (passed, ..))| **site == LockSite::Store || *passed > 0)
             .collect();
         let mut waits = out.family(&names::LOCK_WAIT);
         for (site, (_, _, ns)) in &measured {

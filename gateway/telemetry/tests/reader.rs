@@ -89,10 +89,15 @@ fn requests_of_all_shards_are_summed_by_their_labels() {
 fn untouched_series_do_not_exist_and_the_runbook_names_do() {
     let mut reader = reader(&shards(1, 2));
     let text = render(&mut reader);
-    assert!(!text.contains("\nhttp_requests_total"));
-    assert!(!text.contains("\nlock_"));
+    assert!(!text.contains("\nhttp_request_duration_seconds"));
+    assert!(!text.contains(r#"site="mailbox""#));
     assert!(!text.contains(r#"queue="ready""#));
     for name in [
+        r#"http_requests_total{method="GET",status="200",route="_internal",cache="none"}"#,
+        r#"http_requests_total{method="GET",status="503",route="_internal",cache="none"}"#,
+        "http_request_errors_total",
+        r#"lock_wait_seconds_total{site="store"}"#,
+        r#"lock_contended_total{site="store"}"#,
         "dpdk_port_enabled",
         "cache_warming_in_progress",
         "cache_gc_runs_total",
@@ -100,6 +105,19 @@ fn untouched_series_do_not_exist_and_the_runbook_names_do() {
         assert_eq!(value(&text, name), 0.0);
     }
     assert_eq!(value(&text, "series_dropped_total"), 0.0);
+}
+
+#[test]
+fn errors_are_those_that_were_answered_5xx_by_whom_and_where_ever() {
+    let shards = shards(2, 2);
+    let mut reader = reader(&shards);
+    for (status, shard) in [(500, 0), (503, 1), (599, 1), (499, 0), (404, 0), (200, 1)] {
+        shards[shard].request(&record(status, CacheLabel::Miss, Span::ZERO));
+    }
+    assert_eq!(
+        value(&render(&mut reader), "http_request_errors_total"),
+        3.0
+    );
 }
 
 #[test]
@@ -419,6 +437,12 @@ fn promtool_has_nothing_to_say() {
     out.value(&names::CPU_THROTTLED_SECONDS, Span(5));
     out.value(&names::CPU_THROTTLED_PERIODS, 1u64);
     out.value(&names::CPU_PERIODS, 1u64);
+    out.family(&names::LOG_EVENTS)
+        .sample(["panic", "error"], 0u64);
+    out.value(&names::LOG_EVENTS_SUPPRESSED, 0u64);
+    out.value(&names::ACCESS_LOG_LINES, 1u64);
+    out.family(&names::ACCESS_LOG_DROPPED)
+        .sample(["write"], 0u64);
     out.value(&names::PROCESS_CPU, Span(5));
     for family in [
         &names::PROCESS_RSS,

@@ -16,6 +16,7 @@ use telemetry::{Counter, Labels, ShardCells};
 
 use crate::clock;
 use crate::config::LogShape;
+use crate::events::log;
 use crate::failure::StartFailure;
 use crate::plan::AccessLog as Wanted;
 
@@ -118,8 +119,8 @@ impl AccessLog {
         self.thread.unpark();
         let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
         if over.recv_timeout(LAST_LINES).is_err() {
-            tracing::warn!(
-                event = "access_log_cut",
+            log!(
+                AccessLogCut,
                 "the last lines of the access log were not taken in time"
             );
         }

@@ -4,6 +4,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use crate::events::log;
+
 /// A file, or standard output. Failures are told of once, and when they are over.
 pub(super) struct Sink {
     /// `None`: standard output.
@@ -31,10 +33,9 @@ impl Sink {
         match appended(path) {
             Ok(file) => {
                 (self.file, self.torn) = (Some(file), false);
-                tracing::info!(event = "access_log_reopened", path = %path.display(), "the access log goes on in a new file");
+                log!(AccessLogReopened, path = %path.display(), "the access log goes on in a new file");
             }
-            Err(error) => tracing::error!(
-                event = "access_log_failing",
+            Err(error) => log!(AccessLogFailing,
                 path = %path.display(),
                 %error,
                 "the access log could not be reopened and goes on in the old file"
@@ -54,16 +55,13 @@ impl Sink {
         match written {
             Ok(()) => {
                 if std::mem::take(&mut self.torn) {
-                    tracing::info!(
-                        event = "access_log_recovered",
-                        "the access log is written again"
-                    );
+                    log!(AccessLogRecovered, "the access log is written again");
                 }
                 Ok(())
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.torn, true) {
-                    tracing::error!(event = "access_log_failing", %error, "the access log cannot be written: its lines are lost");
+                    log!(AccessLogFailing, %error, "the access log cannot be written: its lines are lost");
                 }
                 Err(())
             }

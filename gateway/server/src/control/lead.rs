@@ -11,6 +11,7 @@ use super::signals::{Signal, Signals};
 use super::{Control, Order, TICK, digest};
 use crate::clock;
 use crate::config::{effective, span};
+use crate::events::{self, log};
 use crate::failure::Failure;
 use crate::plan::Plan;
 use crate::running::End;
@@ -60,7 +61,7 @@ impl Lead {
     }
 
     fn signalled(&mut self, signal: Signal) -> Step {
-        tracing::debug!(event = "signal", ?signal, "signal received");
+        log!(Signal, ?signal, "signal received");
         match signal {
             Signal::Drain => self.drain(Again::Stops),
             Signal::Stop => self.control.state().ending.stop(),
@@ -75,8 +76,8 @@ impl Lead {
                 Step::Wait
             }
             Signal::Upgrade => {
-                tracing::warn!(
-                    event = "upgrade_unsupported",
+                log!(
+                    UpgradeUnsupported,
                     "USR2: upgrading in place comes in a later version"
                 );
                 Step::Wait
@@ -102,8 +103,8 @@ impl Lead {
         let drain = &self.control.running.plan.drain;
         match step {
             Step::Wait => {}
-            Step::Begin => tracing::info!(
-                event = "drain_begun",
+            Step::Begin => log!(
+                DrainBegun,
                 delay = span(drain.delay.0),
                 timeout = span(drain.timeout.0),
                 "draining: readiness fails, accepting stops after the delay"
@@ -126,15 +127,15 @@ impl Lead {
             Ok(hash) => {
                 let changed = hash != state.config.hash;
                 state.observer.config_checked(None);
-                tracing::info!(
-                    event = "config_checked",
+                log!(
+                    ConfigChecked,
                     changed,
                     "HUP: the configuration is good; taking it without a restart comes in a later version"
                 );
             }
             Err(failure) => {
                 let fault = failure.to_string();
-                tracing::error!(event = "config_refused", %fault, "HUP: the configuration is not good; what is in force stays");
+                log!(ConfigRefused, %fault, "HUP: the configuration is not good; what is in force stays");
                 state
                     .observer
                     .config_checked(Some(format!("the file would not start: {fault}")));
@@ -144,7 +145,7 @@ impl Lead {
 
     fn ended(&self) -> Result<(), Failure> {
         if self.control.is_ending() {
-            tracing::info!(event = "drained", "every request under way has finished");
+            log!(Drained, "every request under way has finished");
             return Ok(());
         }
         Err(Failure::Run(
@@ -154,7 +155,7 @@ impl Lead {
 
     /// A shard ended for good: the others stop too, so that whoever watches the process starts it anew.
     async fn lost(&self, why: String) -> Result<(), Failure> {
-        tracing::error!(event = "shard_lost", %why, "a shard ended for good");
+        log!(ShardLost, %why, "a shard ended for good");
         self.control.running.stop();
         self.leave().await?;
         Err(Failure::Run(why))
@@ -164,10 +165,12 @@ impl Lead {
     async fn leave(&self) -> Result<(), Failure> {
         let limit = Duration::from_nanos(STOP_TIME.0);
         let all = self.control.running.all_ended();
-        match tokio::time::timeout(limit, all).await {
-            Ok(()) => tracing::info!(event = "stopped", "stopped"),
-            Err(_) => tracing::warn!(
-                event = "stopped_late",
+        let all_ended = tokio::time::timeout(limit, all).await;
+        events::tell_suppressed();
+        match all_ended {
+            Ok(()) => log!(Stopped, "stopped"),
+            Err(_) => log!(
+                StoppedLate,
                 "left without waiting for a shard that does not stop"
             ),
         }

@@ -5,7 +5,6 @@ mod board;
 mod ending;
 mod lead;
 mod operator;
-mod origins;
 mod probes;
 mod scrape;
 mod server;
@@ -19,23 +18,24 @@ use std::time::Duration;
 
 use base::{Moment, Span};
 use platform::host::pin::pin;
-use telemetry::health::{Component, Report, Status};
-use telemetry::{Format, Reader};
+use telemetry::health::Report;
+use telemetry::{Format, Reader, ShardCells};
 use tokio::sync::mpsc;
 
 use crate::clock;
+use crate::events::{self, log};
 use crate::failure::{Failure, StartFailure};
 use crate::plan::Plan;
 use crate::running::Running;
 use crate::sources::Sources;
 
-use board::Observer;
+use board::{Observer, Origins, Own, Watched};
 use ending::Ending;
 use lead::Lead;
 use operator::Access;
-use origins::{Origins, Watched};
 use probes::Check;
 use scrape::ConfigState;
+use server::Places;
 use signals::Signals;
 
 /// The second's tick.
@@ -72,6 +72,8 @@ pub(crate) enum Order {
 pub(crate) struct Control {
     running: Running,
     started: Moment,
+    /// Of the listeners of this plane, by their names.
+    places: Vec<(String, Places)>,
     state: Mutex<State>,
     orders: mpsc::Sender<Order>,
 }
@@ -81,6 +83,10 @@ struct State {
     observer: Observer,
     ending: Ending,
     config: ConfigState,
+    /// The longest exposition since the last tick.
+    exposition: Span,
+    /// Requests to `/admin/` on the data port that were told of.
+    forbidden: u64,
 }
 
 /// What is said once every address is served and signals are heeded.
@@ -99,7 +105,7 @@ pub(crate) fn spawn(
     let body = move || {
         // Where shards leave a CPU free; elsewhere the kernel places it.
         if let Some(Err(why)) = spare_cpu.map(pin) {
-            tracing::warn!(event = "control_not_pinned", %why, "the control thread runs unpinned");
+            log!(ControlNotPinned, %why, "the control thread runs unpinned");
         }
         run(parts, ready)
     };
@@ -125,8 +131,8 @@ async fn live(parts: Parts, ready: Ready) -> Result<(), Failure> {
     let signals = Signals::listen()
         .map_err(|error| Failure::Run(format!("signals cannot be listened to: {error}")))?;
     let (orders, ordered) = mpsc::channel(ORDERS_MAX);
-    let origins = Origins::default();
     let watched = watched(&parts.running.plan);
+    let origins = Origins::unseen(&watched);
     let config = ConfigState {
         hash: digest(&parts.in_force),
         loaded: clock::wall().as_secs(),
@@ -166,20 +172,23 @@ fn serve(
     demo: Option<TcpListener>,
 ) -> Result<(), Failure> {
     let token = control.running.plan.token.clone();
+    // Operators' and Prometheus's in the order of the listeners given here; the demo's origin is none of them.
+    let mut places = control.places.iter().map(|(_, places)| places.clone());
+    let mut places = || places.next().unwrap_or_else(Places::new);
     for listener in operator {
         let access = match address(&listener)?.ip().is_loopback() {
             true => Access::Loopback,
             false => Access::Bearer(token.clone()),
         };
         let router = operator::router(Arc::clone(control), access);
-        tokio::spawn(server::serve(listener, router));
+        tokio::spawn(server::serve(listener, router, places()));
     }
     for listener in metrics {
         let router = scrape::router(Arc::clone(control));
-        tokio::spawn(server::serve(listener, router));
+        tokio::spawn(server::serve(listener, router, places()));
     }
     if let Some(listener) = demo {
-        tokio::spawn(server::serve(listener, crate::demo::pages()));
+        tokio::spawn(server::serve(listener, crate::demo::pages(), Places::new()));
     }
     Ok(())
 }
@@ -208,11 +217,19 @@ impl Control {
         let labels = running.plan.labels();
         let state = State {
             reader: Reader::new(running.cells.clone(), labels),
-            observer: Observer::new(origins),
+            observer: Observer::new(origins, running.plan.upstreams.len()),
             ending: Ending::No,
             config,
+            exposition: Span::ZERO,
+            forbidden: 0,
         };
+        let own = running
+            .listeners
+            .iter()
+            .filter(|listener| !listener.is_for_clients());
+        let places = own.map(|listener| (listener.name.clone(), Places::new()));
         Self {
+            places: places.collect(),
             running,
             started: clock::moment(),
             state: Mutex::new(state),
@@ -231,11 +248,8 @@ impl Control {
     /// Comes when every shard's loop has turned, or has had the time to; so that the first look finds them well.
     async fn first_turns(&self) {
         let turned = async {
-            while self
-                .start_checks()
-                .iter()
-                .any(|check| check.fault.is_some())
-            {
+            let cold = |check: &Check| check.fault.is_some();
+            while probes::started(self.shards()).iter().any(cold) {
                 tokio::time::sleep(FIRST_LOOK).await;
             }
         };
@@ -244,17 +258,38 @@ impl Control {
 
     /// The second's work: sample, observe, and give the shards their pages.
     fn tick(&self) {
-        let mut state = self.state();
-        state.reader.tick(clock::moment());
-        state.observer.observe(&self.running);
-        let report = state
-            .observer
+        let State {
+            reader,
+            observer,
+            exposition,
+            forbidden,
+            ..
+        } = &mut *self.state();
+        reader.tick(clock::moment());
+        let refused = reader.forbidden();
+        if refused > *forbidden {
+            let requests = refused - std::mem::replace(forbidden, refused);
+            log!(
+                Forbidden,
+                port = "data",
+                requests,
+                "/admin/ is served on the operator port alone"
+            );
+        }
+        events::tell_suppressed();
+        let own = Own {
+            folded: reader.dropped(),
+            exposition: std::mem::take(exposition),
+            places: &self.places,
+        };
+        observer.observe(&self.running, &own);
+        let report = observer
             .board()
             .report(crate::build::VERSION, self.uptime());
         let pages = proxy::Pages {
             status: report.status().code(),
             health: report.short_json().into_bytes(),
-            summary: state.reader.status_json(&report).into_bytes(),
+            summary: reader.status_json(&report).into_bytes(),
         };
         self.running.publish(pages);
     }
@@ -276,8 +311,16 @@ impl Control {
 
     /// What `/metrics` answers.
     pub(crate) fn exposition(&self, format: Format) -> Vec<u8> {
-        let State { reader, config, .. } = &mut *self.state();
-        scrape::render(&self.running, reader, config, format)
+        let State {
+            reader,
+            config,
+            exposition,
+            ..
+        } = &mut *self.state();
+        let began = clock::moment();
+        let rendered = scrape::render(&self.running, reader, config, format);
+        *exposition = (*exposition).max(clock::moment() - began);
+        rendered
     }
 
     /// Whether the end has begun.
@@ -285,29 +328,9 @@ impl Control {
         self.state().ending.has_begun()
     }
 
-    /// A check a shard: whether its loop turns.
-    pub(crate) fn shard_checks(&self) -> Vec<Check> {
-        let now = clock::moment();
-        let cells = self.running.cells.iter();
-        cells
-            .map(|cells| {
-                let shard = Component::shard(cells, now);
-                let stuck = shard.status == Status::Unhealthy;
-                Check::new(shard.name, shard.reason.filter(|_| stuck))
-            })
-            .collect()
-    }
-
-    /// A check a shard: whether its loop has turned at all.
-    pub(crate) fn start_checks(&self) -> Vec<Check> {
-        let cells = self.running.cells.iter();
-        cells
-            .map(|cells| {
-                let begun = cells.heartbeat_ns.read() > 0;
-                let fault = (!begun).then(|| "its loop has not begun to turn".to_owned());
-                Check::new(format!("shard:{}", cells.shard.0), fault)
-            })
-            .collect()
+    /// The shards' cells.
+    pub(crate) fn shards(&self) -> &[Arc<ShardCells>] {
+        &self.running.cells
     }
 
     /// Gives an order to the control loop.

@@ -3,8 +3,8 @@
 //! | path | answer |
 //! |---|---|
 //! | `GET /health` | every component, JSON (as `application/health+json` where that is asked for); 503 when unhealthy. Never wire it to a liveness probe: an origin's outage would restart the fleet |
-//! | `GET /livez`, `/healthz` | whether every shard's loop turns, and nothing else |
-//! | `GET /readyz` | whether listeners are bound, shards turn, and no drain has begun |
+//! | `GET /livez`, `/healthz` | whether every shard's loop turns, and nothing else ([`super::probes`]) |
+//! | `GET /readyz` | whether listeners are bound, every shard has begun to turn, and no drain has begun: once ready, ready until a drain |
 //! | `GET /startupz` | whether every shard has begun to turn |
 //! | `GET /admin/stats` | the summary, JSON |
 //! | `GET /admin/slow` | requests that took long, failed or were drawn, and turns of the loop that took long ([`super::slow`]) |
@@ -22,9 +22,12 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 
-use super::probes::{Check, answer};
+use super::probes::{self, answer};
+use super::server::Peer;
 use super::slow::Query;
 use super::{Control, Order};
+use crate::clock;
+use crate::events::log;
 use crate::plan::Token;
 
 /// Health as draft-inadarei-api-health-check-06 has it.
@@ -87,19 +90,18 @@ fn wants_checks(fields: &HeaderMap) -> bool {
 }
 
 async fn livez(State(control): State<Arc<Control>>, RawQuery(query): RawQuery) -> Response {
-    answer("livez", control.shard_checks(), query.as_deref())
+    let checks = probes::live(control.shards(), clock::moment());
+    answer("livez", checks, query.as_deref())
 }
 
 async fn readyz(State(control): State<Arc<Control>>, RawQuery(query): RawQuery) -> Response {
-    let draining = control.is_ending().then(|| "a drain has begun".to_owned());
-    // Listeners are bound before this port is served at all.
-    let mut checks = vec![Check::new("listeners", None), Check::new("drain", draining)];
-    checks.extend(control.shard_checks());
+    let checks = probes::ready(control.shards(), control.is_ending());
     answer("readyz", checks, query.as_deref())
 }
 
 async fn startupz(State(control): State<Arc<Control>>, RawQuery(query): RawQuery) -> Response {
-    answer("startupz", control.start_checks(), query.as_deref())
+    let checks = probes::started(control.shards());
+    answer("startupz", checks, query.as_deref())
 }
 
 async fn stats(State(control): State<Arc<Control>>) -> Response {
@@ -144,6 +146,7 @@ async fn guard(State(access): State<Access>, request: Request, next: Next) -> Re
     match refusal(&access, request.method(), request.headers()) {
         None => next.run(request).await,
         Some((status, why)) => {
+            tell_refused(&request, status, why);
             let mut response = fault(status, why);
             if status == StatusCode::UNAUTHORIZED {
                 let scheme = header::HeaderValue::from_static("Bearer");
@@ -153,6 +156,17 @@ async fn guard(State(access): State<Access>, request: Request, next: Next) -> Re
             }
             response
         }
+    }
+}
+
+/// Only paths of `/admin/` that there are come here, so nothing of a peer's own choice gets into the log.
+fn tell_refused(request: &Request, status: StatusCode, why: &str) {
+    let peer = request.extensions().get::<Peer>();
+    let peer = peer.map(|Peer(address)| tracing::field::display(address));
+    let path = request.uri().path();
+    match status {
+        StatusCode::UNAUTHORIZED => log!(Unauthorized, peer, path, "{why}"),
+        _ => log!(Forbidden, peer, path, "{why}"),
     }
 }
 

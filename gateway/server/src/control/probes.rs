@@ -1,7 +1,20 @@
 //! The Kubernetes trio: checks by name, `?verbose` lists them, `?exclude=NAME` skips one.
+//!
+//! | probe | fails | so that |
+//! |---|---|---|
+//! | `/startupz` | until every shard's loop has turned once | nobody asks for more before |
+//! | `/readyz` | until then too, and from the begin of a drain on; in between never | a moment in which a shard is not heard from, which the whole fleet may have at once, takes nobody out of service |
+//! | `/livez` | while a shard's loop stands still ([`HEARTBEAT_AGE_MAX`](telemetry::health::HEARTBEAT_AGE_MAX)) | who stays so is started anew |
+//!
+//! Each check of `/readyz` goes one way only, which makes it a latch.
+
+use std::sync::Arc;
 
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use base::{Moment, ShardId};
+use telemetry::ShardCells;
+use telemetry::health::{Component, Status};
 
 /// One check of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +33,42 @@ impl Check {
             fault,
         }
     }
+}
+
+/// The checks of `/livez`, one a shard: whether its loop turns.
+pub(crate) fn live(shards: &[Arc<ShardCells>], now: Moment) -> Vec<Check> {
+    let checks = shards.iter().map(|cells| {
+        let shard = Component::shard(cells, now);
+        let stuck = shard.status == Status::Unhealthy;
+        Check::new(shard.name, shard.reason.filter(|_| stuck))
+    });
+    checks.collect()
+}
+
+/// The checks of `/startupz`, one a shard: whether its loop has turned at all.
+pub(crate) fn started(shards: &[Arc<ShardCells>]) -> Vec<Check> {
+    let checks = shards.iter().map(|cells| {
+        let ShardId(shard) = cells.shard;
+        let begun = cells.heartbeat_ns.read() > 0;
+        let fault = (!begun).then(|| "its loop has not begun to turn".to_owned());
+        Check::new(format!("shard:{shard}"), fault)
+    });
+    checks.collect()
+}
+
+/// The checks of `/readyz`. Listeners are bound before the port that answers this is served at all.
+pub(crate) fn ready(shards: &[Arc<ShardCells>], is_draining: bool) -> Vec<Check> {
+    let cold = started(shards)
+        .into_iter()
+        .filter(|check| check.fault.is_some());
+    let cold: Vec<String> = cold.map(|check| check.name).collect();
+    let cold = (!cold.is_empty()).then(|| format!("not begun: {}", cold.join(", ")));
+    let drain = is_draining.then(|| "a drain has begun".to_owned());
+    vec![
+        Check::new("listeners", None),
+        Check::new("warm-up", cold),
+        Check::new("drain", drain),
+    ]
 }
 
 /// The answer of a probe: `ok`, or what fails, in the manner of the Kubernetes API server.
@@ -92,6 +141,27 @@ mod tests {
     async fn a_failed_check_fails_the_probe_and_is_named() {
         let listed = "[+]shard:0 ok\n[-]drain failed: a drain has begun\nreadyz check failed\n";
         assert_eq!(asked(None).await, (503, listed.to_owned()));
+    }
+
+    fn faults(checks: Vec<Check>) -> Vec<String> {
+        let faulty = checks.into_iter().filter(|check| check.fault.is_some());
+        faulty.map(|check| check.name).collect()
+    }
+
+    #[test]
+    fn ready_is_a_latch_from_the_first_turns_to_a_drain() {
+        let shards = [0, 1].map(|shard| Arc::new(ShardCells::new(ShardId(shard), 0)));
+        let second = 1_000_000_000;
+        shards[0].heartbeat_ns.set(second);
+        assert_eq!(faults(started(&shards)), ["shard:1"]);
+        assert_eq!(faults(ready(&shards, false)), ["warm-up"]);
+        shards[1].heartbeat_ns.set(second);
+        assert_eq!(faults(ready(&shards, false)), [""; 0]);
+        // Nobody has turned for a minute.
+        let later = Moment(61 * 1_000_000_000);
+        assert_eq!(faults(live(&shards, later)), ["shard:0", "shard:1"]);
+        assert_eq!(faults(ready(&shards, false)), [""; 0]);
+        assert_eq!(faults(ready(&shards, true)), ["drain"]);
     }
 
     #[tokio::test]

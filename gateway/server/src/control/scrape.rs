@@ -13,12 +13,13 @@ use platform::host::cgroup::Cgroups;
 use platform::host::memory::MemoryFacts;
 use platform::host::network::{Device, Network};
 use platform::host::process::Process;
-use telemetry::{Exposition, Format, Reader, ShardCells, Supplement, names};
+use telemetry::{Exposition, Format, Reader, Supplement, names};
 
 use super::Control;
 use crate::access::Tally;
+use crate::events::Code;
 use crate::running::Running;
-use crate::{build, clock};
+use crate::{build, clock, events};
 
 /// The routes of the metrics port: `GET /metrics`, in the format that `Accept` prefers.
 pub(crate) fn router(control: Arc<Control>) -> Router {
@@ -75,7 +76,7 @@ pub(super) fn render(
     out.value(&names::CACHE_BYTES, stats.bytes);
     render_shards(running, &mut out);
     if let Some(log) = &running.access_log {
-        render_log(log.tally(), &running.cells, &mut out);
+        render_log(log.tally(), running.dropped_lines(), &mut out);
     }
     render_memory(running, &mut out);
     render_process(&running.host.root, &mut out);
@@ -115,11 +116,10 @@ fn render_shards(running: &Running, out: &mut Exposition) {
     }
 }
 
-fn render_log(tally: &Tally, cells: &[Arc<ShardCells>], out: &mut Exposition) {
+fn render_log(tally: &Tally, unheld: u64, out: &mut Exposition) {
     out.value(&names::ACCESS_LOG_LINES, tally.written.read());
     let mut dropped = out.family(&names::ACCESS_LOG_DROPPED);
-    let behind = cells.iter().map(|cells| cells.log.dropped.read());
-    dropped.sample(["queue_full"], behind.sum::<u64>());
+    dropped.sample(["queue_full"], unheld);
     dropped.sample(["write"], tally.failed.read());
 }
 
@@ -226,4 +226,10 @@ fn render_build(running: &Running, config: &ConfigState, out: &mut Exposition) {
     out.family(&names::CONFIG_INFO).sample([&config.hash], true);
     out.value(&names::CONFIG_RELOAD_SUCCESSFUL, config.good);
     out.value(&names::CONFIG_RELOAD_TIME, config.loaded);
+    let mut said = out.family(&names::LOG_EVENTS);
+    for code in Code::ALL {
+        let level = code.level().as_str().to_ascii_lowercase();
+        said.sample([code.as_str(), &level], code.count());
+    }
+    out.value(&names::LOG_EVENTS_SUPPRESSED, events::suppressed());
 }

@@ -1,9 +1,11 @@
 //! Serving a router on a port of the control plane, with bounds: so many connections, and a time for each head.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use crate::events::log;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -17,21 +19,47 @@ const HEAD_TIME: Duration = Duration::from_secs(30);
 /// Rest after a failed accept (no descriptors left), so that it is not a busy loop.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// Who asks, for handlers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Places for the connections of one port.
+#[derive(Clone, Debug)]
+pub(crate) struct Places(Arc<Semaphore>);
+
+impl Places {
+    /// How many there are.
+    pub(crate) const MAX: u64 = CONNECTIONS_MAX as u64;
+
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(CONNECTIONS_MAX)))
+    }
+
+    /// How many are taken.
+    pub(crate) fn taken(&self) -> u64 {
+        Self::MAX.saturating_sub(self.0.available_permits() as u64)
+    }
+}
+
 /// Serves until the process ends. Runs on the control thread.
-pub(crate) async fn serve(listener: std::net::TcpListener, router: Router) -> std::io::Result<()> {
+pub(crate) async fn serve(
+    listener: std::net::TcpListener,
+    router: Router,
+    Places(permits): Places,
+) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
             return Ok(());
         };
         match listener.accept().await {
-            Ok((stream, _)) => {
-                tokio::spawn(connection(stream, router.clone(), permit));
+            Ok((stream, peer)) => {
+                let router = router.clone().layer(Extension(Peer(peer)));
+                tokio::spawn(connection(stream, router, permit));
             }
-            Err(error) => {
-                tracing::warn!(event = "control_accept_failed", %error, "a connection was not accepted");
+            Err(why) => {
+                log!(ControlAcceptFailed, %why, "a connection was not accepted");
                 tokio::time::sleep(ACCEPT_REST).await;
             }
         }
@@ -44,8 +72,8 @@ async fn connection(stream: TcpStream, router: Router, permit: OwnedSemaphorePer
         .header_read_timeout(HEAD_TIME)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
         .await;
-    if let Err(error) = served {
-        tracing::debug!(event = "control_connection_failed", %error, "a connection broke");
+    if let Err(why) = served {
+        log!(ControlConnectionFailed, %why, "a connection broke");
     }
     drop(permit);
 }
