@@ -431,15 +431,21 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         work.sending = false;
         let sent = work.records_sending.min(work.records.len());
-        for (record, rare) in work.told(sent) {
-            let over = Over {
-                record,
-                rare,
-                socket,
-                end,
-                whole: true,
-            };
-            count(&self.cells, &mut self.notes, &over);
+        let whole = |record, rare| Over {
+            record,
+            rare,
+            socket,
+            end,
+            whole: true,
+        };
+        if work.rares.is_empty() {
+            for record in work.records.get(..sent).unwrap_or_default() {
+                count(&self.cells, &mut self.notes, &whole(record, None));
+            }
+        } else {
+            for (record, rare) in work.told(sent) {
+                count_rare(&self.cells, &mut self.notes, &whole(record, rare));
+            }
         }
         if !work.sayings.is_empty() {
             self.scribe.write(work, sent, socket, end, true);
@@ -533,9 +539,6 @@ fn after_published<D: Driver>(
 #[inline]
 fn count(cells: &ShardCells, notes: &mut Notes, over: &Over<'_>) {
     let record = over.record;
-    if over.rare.is_some() {
-        return count_rare(cells, notes, over);
-    }
     let request = request_of(over);
     cells.requests_at_once(&request, record.count, record.before);
     notes.see(cells, over, request.duration);
