@@ -66,6 +66,14 @@ impl<const N: usize> BucketCells<N> {
         Span(self.sum_ns.read())
     }
 
+    /// Adds the counts and the sum onto another's, in one pass: there are many cells of many shards.
+    pub(crate) fn merge_into(&self, all: &mut Buckets<N>) {
+        for (sum, count) in all.counts.iter_mut().zip(&self.counts) {
+            *sum += count.load(Relaxed);
+        }
+        all.sum = Span(all.sum.0.wrapping_add(self.sum().0));
+    }
+
     pub(crate) fn read(&self) -> Buckets<N> {
         Buckets {
             counts: self.counts.each_ref().map(|count| count.load(Relaxed)),

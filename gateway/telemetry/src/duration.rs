@@ -71,15 +71,15 @@ impl Durations {
     }
 
     /// Hands every touched pair to `each`; route `None` is `other`.
-    pub(crate) fn read(&self, mut each: impl FnMut(Option<usize>, CacheLabel, &Buckets)) {
+    pub(crate) fn read(&self, mut each: impl FnMut(Option<usize>, CacheLabel, &Row)) {
         for (cache, row) in CacheLabel::ALL.iter().zip(&self.rows) {
-            each(None, *cache, &row.read());
+            each(None, *cache, row);
         }
         for (pair, row) in self.index.iter().enumerate() {
             let row = usize::from(row.load(Relaxed));
             let cache = CacheLabel::ALL.get(pair % CacheLabel::COUNT);
             if let (1.., Some(row), Some(cache)) = (row, self.rows.get(row), cache) {
-                each(Some(pair / CacheLabel::COUNT), *cache, &row.read());
+                each(Some(pair / CacheLabel::COUNT), *cache, row);
             }
         }
     }
@@ -129,6 +129,10 @@ impl Row {
     pub(crate) fn read(&self) -> Buckets {
         self.0.read()
     }
+
+    pub(crate) fn merge_into(&self, all: &mut Buckets) {
+        self.0.merge_into(all);
+    }
 }
 
 #[cfg(test)]
@@ -149,9 +153,9 @@ mod tests {
         }
         count(&durations, 5_000, CacheLabel::Hit);
         let (mut own, mut shared) = (0, 0);
-        durations.read(|route, _, buckets| match route {
-            Some(_) => own += buckets.count(),
-            None => shared += buckets.count(),
+        durations.read(|route, _, row| match route {
+            Some(_) => own += row.read().count(),
+            None => shared += row.read().count(),
         });
         assert_eq!(own, DURATION_SERIES_MAX as u64);
         assert_eq!(shared, 1_001 - own);

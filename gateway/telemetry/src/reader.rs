@@ -1,13 +1,14 @@
 //! The one reader of all shards' cells, on the control thread.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use base::limits::{DURATION_SERIES_MAX, REQUEST_SERIES_MAX};
 use base::{Moment, ShardId};
 
 use crate::cells::RouteLabel;
-use crate::duration::Buckets;
+use crate::duration::{Buckets, Row};
 use crate::health::Report;
 use crate::json::Object;
 use crate::series::{Folded, Key, class_of};
@@ -60,6 +61,22 @@ pub struct Reader {
     pub(crate) window: Window,
     pub(crate) requests: RequestLedger,
     pub(crate) durations: DurationLedger,
+    pub(crate) rest: Rest,
+}
+
+/// What the reader does between two pieces of its work.
+pub(crate) struct Rest(Box<dyn Fn() + Send>);
+
+impl Rest {
+    pub(crate) fn take(&self) {
+        (self.0)();
+    }
+}
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rest")
+    }
 }
 
 impl Reader {
@@ -72,13 +89,22 @@ impl Reader {
             window: Window::default(),
             requests: RequestLedger::default(),
             durations: DurationLedger::default(),
+            rest: Rest(Box::new(|| {})),
         }
+    }
+
+    /// Has `rest` called between pieces of some ten microseconds, so that who shares the reader's CPU need not wait for the whole.
+    #[must_use]
+    pub fn resting(mut self, rest: impl Fn() + Send + 'static) -> Self {
+        self.rest = Rest(Box::new(rest));
+        self
     }
 
     /// Takes the second's sample. `now` is on the clock of the shards' drivers.
     pub fn tick(&mut self, now: Moment) {
-        self.requests.collect(&self.shards);
-        self.window.tick(now, self.requests.totals(), &self.shards);
+        self.requests.collect(&self.shards, &self.rest);
+        let totals = self.requests.totals();
+        self.window.tick(now, totals, &self.shards, &self.rest);
     }
 
     /// The last minute.
@@ -171,10 +197,11 @@ impl Default for RequestLedger {
 }
 
 impl RequestLedger {
-    pub(crate) fn collect(&mut self, shards: &[Arc<ShardCells>]) {
+    pub(crate) fn collect(&mut self, shards: &[Arc<ShardCells>], rest: &Rest) {
         self.counts.values_mut().for_each(|count| *count = 0);
         self.folded = Folded::default();
         for cells in shards {
+            rest.take();
             cells.series.read(|key, count| self.add(key, count));
             let folded = cells.series.folded();
             let sums = self.folded.iter_mut().flatten();
@@ -232,29 +259,30 @@ pub(crate) struct DurationLedger {
 }
 
 impl DurationLedger {
-    pub(crate) fn collect(&mut self, shards: &[Arc<ShardCells>]) {
+    pub(crate) fn collect(&mut self, shards: &[Arc<ShardCells>], rest: &Rest) {
         let empty = Buckets::default();
         self.rows.values_mut().for_each(|row| *row = empty);
         self.dropped = 0;
         for cells in shards {
+            rest.take();
             self.dropped += cells.durations.folded.read();
             cells
                 .durations
-                .read(|route, cache, buckets| self.add(route, cache, buckets));
+                .read(|route, cache, row| self.add(route, cache, row));
         }
     }
 
-    fn add(&mut self, route: Option<usize>, cache: CacheLabel, buckets: &Buckets) {
+    fn add(&mut self, route: Option<usize>, cache: CacheLabel, row: &Row) {
         let shared = CacheLabel::COUNT;
         let full = self.rows.len() >= DURATION_SERIES_MAX + shared;
         let key = (route, cache as u8);
         if !full || self.rows.contains_key(&key) {
-            self.rows.entry(key).or_default().merge(buckets);
+            row.merge_into(self.rows.entry(key).or_default());
             return;
         }
-        self.dropped += buckets.count();
-        if let Some(row) = self.rows.get_mut(&(None, cache as u8)) {
-            row.merge(buckets);
+        self.dropped += row.read().count();
+        if let Some(shared) = self.rows.get_mut(&(None, cache as u8)) {
+            row.merge_into(shared);
         }
     }
 }

@@ -29,19 +29,28 @@ const TARGETS: [(f64, Option<Span>); 2] = [
 impl Reader {
     /// Writes every family that the cells know. `now` is on the clock of the shards' drivers.
     pub fn render(&mut self, now: Moment, more: &Supplement<'_>, out: &mut Exposition) {
-        self.requests.collect(&self.shards);
-        self.durations.collect(&self.shards);
+        self.requests.collect(&self.shards, &self.rest);
+        self.durations.collect(&self.shards, &self.rest);
         self.render_requests(out);
         self.render_durations(more, out);
+        self.rest.take();
         self.render_stages(out);
+        self.rest.take();
         self.render_latency(out);
         self.render_rates(out);
+        self.rest.take();
         self.render_connections(out);
+        self.rest.take();
         self.render_shards(now, out);
+        self.rest.take();
         self.render_queues(now, more, out);
+        self.rest.take();
         self.render_cache(more, out);
+        self.rest.take();
         self.render_upstreams(out);
+        self.rest.take();
         self.render_index_turns(out);
+        self.rest.take();
         self.render_locks(out);
         out.value(&names::DPDK_PORT_ENABLED, false);
     }
@@ -74,6 +83,7 @@ impl Reader {
         let mut samples = out.family(&names::HTTP_REQUEST_DURATION);
         let touched = self.durations.rows.iter().filter(|(_, b)| b.count() > 0);
         for (row, buckets) in touched {
+            self.rest.take();
             let (route, cache) = row;
             let route = route.map_or(OTHER, |route| self.labels.route(route));
             let cache = CacheLabel::ALL.get(usize::from(*cache));

@@ -8,6 +8,7 @@ use base::limits::WINDOW_SAMPLES_MAX;
 use base::{Moment, Span};
 
 use crate::histogram::CELLS;
+use crate::reader::Rest;
 use crate::{CacheLabel, HistogramSnapshot, ShardCells};
 
 /// The span of the rates.
@@ -124,7 +125,13 @@ impl Window {
     }
 
     /// Takes a sample. Meant to be called once a second; a call that is not later than the last one does nothing.
-    pub(crate) fn tick(&mut self, now: Moment, totals: Totals, shards: &[Arc<ShardCells>]) {
+    pub(crate) fn tick(
+        &mut self,
+        now: Moment,
+        totals: Totals,
+        shards: &[Arc<ShardCells>],
+        rest: &Rest,
+    ) {
         let last = self.samples.back();
         if last.is_some_and(|last| last.at >= now) {
             return;
@@ -139,7 +146,7 @@ impl Window {
             requests: cells.requests(),
             busy_ns: cells.busy_ns.read(),
         }));
-        self.read_latency(shards, &mut sample, first);
+        self.read_latency(shards, &mut sample, first, rest);
         self.samples.push_back(sample);
     }
 
@@ -159,9 +166,16 @@ impl Window {
     }
 
     /// Finds the cells that grew. Of the first sample only its state counts.
-    fn read_latency(&mut self, shards: &[Arc<ShardCells>], sample: &mut Sample, first: bool) {
+    fn read_latency(
+        &mut self,
+        shards: &[Arc<ShardCells>],
+        sample: &mut Sample,
+        first: bool,
+        rest: &Rest,
+    ) {
         self.next_cells.fill(0);
         for cells in shards {
+            rest.take();
             cells.latency.sum_into(&mut self.next_cells);
         }
         sample.latency.clear();

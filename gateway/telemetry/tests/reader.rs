@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base::limits::{DURATION_SERIES_MAX, REQUEST_SERIES_MAX};
 use base::{Moment, RouteId, ShardId, Span, UpstreamId, Wall};
@@ -515,4 +516,20 @@ fn promtool(text: &str) -> Option<String> {
         said.push_str(&output.status.to_string());
     }
     Some(said)
+}
+
+#[test]
+fn a_reader_of_many_shards_rests_between_them() {
+    let shards = shards(16, 2);
+    let hit = record(200, CacheLabel::Hit, Span::from_micros(50));
+    shards.iter().for_each(|cells| cells.request(&hit));
+    let rests = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&rests);
+    let mut reader = reader(&shards).resting(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    reader.tick(Moment(SECOND));
+    assert!(rests.swap(0, Ordering::Relaxed) >= 2 * shards.len());
+    render(&mut reader);
+    assert!(rests.load(Ordering::Relaxed) >= 2 * shards.len());
 }

@@ -11,6 +11,7 @@ mod server;
 mod signals;
 mod slow;
 
+use std::cell::Cell;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -19,7 +20,7 @@ use std::time::Duration;
 use base::{Moment, Span};
 use platform::host::pin::pin;
 use telemetry::health::Report;
-use telemetry::{Format, Reader, ShardCells};
+use telemetry::{Format, Labels, Reader, ShardCells};
 use tokio::sync::mpsc;
 
 use crate::clock;
@@ -42,6 +43,10 @@ use signals::Signals;
 const TICK: Duration = Duration::from_secs(1);
 /// Rest between looks for the shards' first turns.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
+/// How long the reading of shards' cells may keep a shard from its CPU.
+const SLICE: Span = Span::from_micros(200);
+/// How long it then leaves the CPU to it.
+const REST: Duration = Duration::from_millis(1);
 /// Orders that wait; more are the same orders again and are dropped.
 const ORDERS_MAX: usize = 8;
 
@@ -207,6 +212,22 @@ fn digest(text: &str) -> String {
     format!("{hash:016x}")
 }
 
+/// Rests between slices of its work, where a shard has the same CPU.
+fn reader(running: &Running, labels: Labels) -> Reader {
+    let reader = Reader::new(running.cells.clone(), labels);
+    if running.plan.spare_cpu.is_some() {
+        return reader;
+    }
+    let began = Cell::new(clock::moment());
+    reader.resting(move || {
+        if clock::moment() - began.get() > SLICE {
+            #[allow(clippy::disallowed_methods)] // for the time, not for a condition
+            std::thread::sleep(REST);
+            began.set(clock::moment());
+        }
+    })
+}
+
 impl Control {
     fn new(
         running: Running,
@@ -216,7 +237,7 @@ impl Control {
     ) -> Self {
         let labels = running.plan.labels();
         let state = State {
-            reader: Reader::new(running.cells.clone(), labels),
+            reader: reader(&running, labels),
             observer: Observer::new(origins, running.plan.upstreams.len()),
             ending: Ending::No,
             config,
