@@ -218,7 +218,7 @@ fn a_closed_loop_is_wrks() {
             ran.text
         );
         assert_eq!(ran.count("/bytes"), ran.count("/requests") * (1024 + 300));
-        assert_eq!(ran.json["bodies"], "byte for byte with the first");
+        assert_eq!(ran.json["bodies"], "compared byte for byte with the first");
         for words in [
             "2 threads and 8 connections",
             "Latency Distribution",
@@ -356,7 +356,7 @@ fn a_saturated_generator_is_named() {
         );
         for flags in ["", "-R 100k"] {
             let ran = run(&format!(
-                "-t1 -c4 -d1500ms {flags} --backend {backend} http://{address}/"
+                "-t1 -c16 -d1500ms {flags} --backend {backend} http://{address}/"
             ));
             assert_eq!(ran.code, 3, "{}", ran.text);
             assert!(

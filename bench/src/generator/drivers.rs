@@ -15,7 +15,8 @@ use super::plan::{Plan, Shared};
 use super::tally::Tally;
 use super::worker::Worker;
 
-/// Small receive buffers of a thread at least and at most; between them, two a connection.
+/// Small receive buffers of a thread at least and at most; between them, one a connection: no more answers are on their way,
+/// and few buffers stay in the cache.
 const SMALL_BUFFERS: (usize, usize) = (64, 4096);
 /// Large receive buffers, where bodies are large.
 const LARGE_BUFFERS: u16 = 64;

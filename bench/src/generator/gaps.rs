@@ -120,13 +120,13 @@ impl Gaps {
 
     /// Time spun in which nothing was found.
     #[inline]
-    pub(crate) fn vain(&mut self, ns: u64) {
+    pub(crate) fn spun(&mut self, ns: u64) {
         self.spun_ns += ns;
     }
 
-    /// CPU time that no operation cost.
-    pub(crate) fn vain_ns(&self) -> u64 {
-        self.spun_ns + self.hidden_ns
+    /// CPU time so spun, and CPU time in which a hypervisor had the CPU.
+    pub(crate) fn idle_ns(&self) -> (u64, u64) {
+        (self.spun_ns, self.hidden_ns)
     }
 
     /// Whether a request that leaves now is late because the CPU was taken, and the loop still catches up.
@@ -236,7 +236,7 @@ mod tests {
             gaps.look(look(5 * MS, 8 * MS, 2), || 8 * MS),
             Some(Cause::Taken)
         );
-        assert_eq!(gaps.vain_ns(), 3 * MS);
+        assert_eq!(gaps.idle_ns(), (0, 3 * MS));
     }
 
     #[test]

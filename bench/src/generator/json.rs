@@ -85,7 +85,7 @@ pub(crate) fn report(run: &Run<'_>) -> String {
         .raw("bytes", tally.bytes)
         .raw("errors", errors.end())
         .raw("reopened", tally.reopened)
-        .text("bodies", run.compared)
+        .text("bodies", &run.compared)
         .raw("latency_us", latency.end())
         .raw("generator", generator(run));
     if open_loop && let Some(clean) = &tally.clean {
@@ -126,7 +126,7 @@ fn generator(run: &Run<'_>) -> String {
         )
         .us("wall_us", tally.times.wall)
         .us("cpu_us", tally.times.cpu)
-        .us("spun_us", tally.times.vain)
+        .us("spun_us", tally.times.spun)
         .us("asleep_us", tally.times.asleep)
         .us("waiting_us", tally.times.waiting)
         .raw("late", late.end())

@@ -56,7 +56,7 @@ pub(crate) struct Run<'r> {
     /// Why it is not `io_uring`, where that was wished for.
     pub(crate) refused: Option<String>,
     /// Whether bodies were compared, in words.
-    pub(crate) compared: &'static str,
+    pub(crate) compared: String,
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -164,7 +164,7 @@ fn nanoseconds(time: Duration) -> u64 {
 fn expected(
     arguments: &LoadArguments,
     probed: Result<&Probed, &io::Error>,
-) -> Result<(Expected, &'static str), NoRun> {
+) -> Result<(Expected, String), NoRun> {
     let mut expected = Expected {
         status: arguments.expect_status,
         length: arguments.expect_length,
@@ -173,36 +173,31 @@ fn expected(
     if let Some(file) = &arguments.expect_body {
         let body = fs::read(file).map_err(|error| Usage(format!("{}: {error}", file.display())))?;
         expected.body = Some(body.into());
-        return Ok((expected, "with the file given"));
+        return Ok((expected, "with the file given".to_owned()));
     }
-    let same = |probed: &&Probed| probed.repeats || arguments.verify == Verify::Same;
-    let repeated = probed
-        .ok()
-        .filter(|probed| expected.allows(probed.status))
-        .filter(same);
-    match (arguments.verify, repeated) {
-        (Verify::Off, _) => Ok((expected, "not compared")),
-        (Verify::Auto, None) => Ok((expected, "not compared: they vary")),
-        (Verify::Same, None) => {
-            let why = probed
-                .err()
-                .map_or("its status is wrong".to_owned(), ToString::to_string);
-            Err(NoRun::Failed(format!(
-                "the first answer cannot be compared with: {why}"
-            )))
+    let right = probed.map_err(ToString::to_string).and_then(|probed| {
+        match expected.allows(probed.status) {
+            true => Ok(probed),
+            false => Err(format!("the first had status {}", probed.status)),
         }
-        (_, Some(probed)) => {
+    });
+    match (arguments.verify, right) {
+        (Verify::Off, _) => Ok((expected, "not compared".to_owned())),
+        (Verify::Auto, Err(why)) => Ok((expected, format!("not compared: {why}"))),
+        (Verify::Auto, Ok(probed)) if !probed.repeats => {
+            Ok((expected, "not compared: they vary".to_owned()))
+        }
+        (Verify::Same, Err(why)) => Err(NoRun::Failed(format!(
+            "there is no first answer to compare with: {why}"
+        ))),
+        (_, Ok(probed)) => {
             expected.length = expected.length.or(Some(probed.body_bytes));
             expected.body = probed.body.as_deref().map(Into::into);
-            let whole = expected.body.is_some();
-            Ok((
-                expected,
-                if whole {
-                    "byte for byte with the first"
-                } else {
-                    "by length with the first"
-                },
-            ))
+            let how = match expected.body {
+                Some(_) => "byte for byte",
+                None => "by length",
+            };
+            Ok((expected, format!("compared {how} with the first")))
         }
     }
 }

@@ -362,11 +362,28 @@ type Line<'b> = (&'b [u8], &'b [u8]);
 
 #[inline]
 fn next_line(bytes: &[u8]) -> Result<Option<Line<'_>>, Malformed> {
-    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+    let Some(end) = newline(bytes) else {
         return Ok(None);
     };
     let line = bytes[..end].strip_suffix(b"\r").ok_or(Malformed::Head)?;
     Ok(Some((line, &bytes[end + 1..])))
+}
+
+/// The first line feed, eight bytes at a time (Mycroft 1987: a byte is zero where its lowest bit borrows).
+#[inline]
+fn newline(bytes: &[u8]) -> Option<usize> {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = LOW << 7;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        let other = u64::from_le_bytes(*word) ^ (LOW * b'\n' as u64);
+        let zeroes = other.wrapping_sub(LOW) & !other & HIGH;
+        if zeroes != 0 {
+            return Some(at * 8 + zeroes.trailing_zeros() as usize / 8);
+        }
+    }
+    let at = rest.iter().position(|byte| *byte == b'\n')?;
+    Some(words.len() * 8 + at)
 }
 
 /// Status and minor version of `HTTP/1.1 200 …`.
@@ -530,6 +547,19 @@ mod tests {
                         text.escape_ascii()
                     );
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_feed_is_found_wherever_it_stands() {
+        for length in 0..40 {
+            let mut bytes = vec![0x8a; length];
+            assert_eq!(newline(&bytes), None);
+            for at in (0..length).rev() {
+                bytes[at] = b'\n';
+                assert_eq!(newline(&bytes), Some(at), "{at} of {length}");
+                bytes[at] = b'\n' + 1;
             }
         }
     }

@@ -79,6 +79,28 @@ impl Schedule {
         (self.next_ns < self.end_ns).then_some(self.next_ns)
     }
 
+    /// Requests that are still due: of Poisson arrivals their expected count.
+    pub(crate) fn left(&self) -> u64 {
+        let span = self.end_ns.saturating_sub(self.next_ns);
+        if span == 0 {
+            return 0;
+        }
+        match &self.step {
+            Step::Constant {
+                whole,
+                part,
+                rate,
+                carry,
+            } => {
+                // Request k from here is due by the largest integer up to (carry + k * step) / rate after the next.
+                let step = u128::from(*whole) * u128::from(*rate) + u128::from(*part);
+                let bound = u128::from(span) * u128::from(*rate) - u128::from(*carry);
+                u64::try_from(bound.div_ceil(step.max(1))).unwrap_or(u64::MAX)
+            }
+            Step::Poisson { mean_ns, .. } => 1 + (span as f64 / mean_ns) as u64,
+        }
+    }
+
     /// The next request was sent, or given up.
     #[inline]
     pub(crate) fn advance(&mut self) {
@@ -150,6 +172,23 @@ mod tests {
                 assert_eq!(u128::from(*time), exact, "{index} of {rate}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_left_is_what_comes() {
+        for rate in [1, 3, 7, 999, 1_000, 99_991] {
+            let mut schedule = Schedule::new(Arrivals::Constant, rate, (1, 3), SECOND);
+            let mut left = times(schedule.clone()).len() as u64;
+            while schedule.next().is_some() {
+                assert_eq!(schedule.left(), left, "of {rate}");
+                schedule.advance();
+                left -= 1;
+            }
+            assert_eq!((schedule.left(), left), (0, 0));
+        }
+        let schedule = Schedule::new(Arrivals::Poisson(3), 10_000, (0, 1), 10 * SECOND);
+        let (left, come) = (schedule.left(), times(schedule).len() as u64);
+        assert!(left.abs_diff(come) < 2_000, "{left} {come}");
     }
 
     #[test]

@@ -76,8 +76,10 @@ pub(crate) struct Times {
     pub(crate) wall: u64,
     /// CPU time, in the kernel too.
     pub(crate) cpu: u64,
-    /// CPU time spun in vain.
-    pub(crate) vain: u64,
+    /// CPU time spun in which nothing was found.
+    pub(crate) spun: u64,
+    /// CPU time in which a hypervisor had the CPU.
+    pub(crate) hidden: u64,
     /// Asleep until something came or was due.
     pub(crate) asleep: u64,
     /// Ready to run, but the kernel ran something else.
@@ -87,13 +89,14 @@ pub(crate) struct Times {
 impl Times {
     /// CPU time that requests cost.
     pub(crate) fn worked(&self) -> u64 {
-        self.cpu.saturating_sub(self.vain)
+        self.cpu.saturating_sub(self.spun + self.hidden)
     }
 
     fn merge(&mut self, other: &Self) {
         self.wall += other.wall;
         self.cpu += other.cpu;
-        self.vain += other.vain;
+        self.spun += other.spun;
+        self.hidden += other.hidden;
         self.asleep += other.asleep;
         self.waiting += other.waiting;
     }
@@ -129,7 +132,7 @@ pub(crate) struct Tally {
     /// Times in which answers were awaited and none came, though the generator looked.
     pub(crate) silences: Sum,
     pub(crate) times: Times,
-    /// The busiest thread's share of its CPU: worked over wall time that the CPU was not taken, in parts of a thousand.
+    /// The busiest thread's share.
     pub(crate) busiest_permille: u64,
     pub(crate) clean: Option<Clean>,
 }
@@ -191,11 +194,12 @@ impl Tally {
         };
     }
 
-    /// The share of its own time that a thread worked, in parts of a thousand.
+    /// The share of its own time in which a thread neither slept nor spun, in parts of a thousand.
     pub(crate) fn busy_permille(&self) -> u64 {
         let taken = self.taken_gaps.total_ns.max(self.times.waiting);
         let own = self.times.wall.saturating_sub(taken);
-        self.times.worked() * 1_000 / own.max(1)
+        let busy = own.saturating_sub(self.times.asleep + self.times.spun);
+        busy * 1_000 / own.max(1)
     }
 
     /// Answers a second.

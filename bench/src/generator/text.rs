@@ -348,7 +348,7 @@ mod tests {
             tally,
             backend: platform::Backend::Epoll,
             refused: None,
-            compared: "not compared",
+            compared: "not compared".to_owned(),
         };
         beginning(&arguments) + &report(&run)
     }

@@ -246,10 +246,12 @@ impl<'p, D: Driver> Worker<'p, D> {
     }
 
     fn times(&self) -> Times {
+        let (spun, hidden) = self.gaps.idle_ns();
         Times {
             wall: self.driver.stamp().0,
             cpu: clock::thread_cpu_ns(),
-            vain: self.gaps.vain_ns(),
+            spun,
+            hidden,
             asleep: self.driver.idle().0,
             waiting: clock::thread_waiting_ns(),
         }
@@ -393,7 +395,7 @@ impl<'p, D: Driver> Worker<'p, D> {
         };
         let spun = at.saturating_sub(from);
         if self.out.is_empty() && self.sent == 0 && asleep == asleep_before && spun <= GAP_NS {
-            self.gaps.vain(spun);
+            self.gaps.spun(spun);
         }
         self.take_look(from, at, asleep);
         Ok(())
@@ -701,7 +703,8 @@ impl<'p, D: Driver> Worker<'p, D> {
         self.tally.times = Times {
             wall: now - self.start,
             cpu: after.cpu - before.cpu,
-            vain: after.vain,
+            spun: after.spun,
+            hidden: after.hidden,
             asleep: after.asleep - before.asleep,
             waiting: after.waiting.saturating_sub(before.waiting),
         };
@@ -714,17 +717,24 @@ impl<'p, D: Driver> Worker<'p, D> {
         Ok(self.tally)
     }
 
-    /// Requests that were due and never left took at least until now.
+    /// Requests that were due and never left took at least until now. They are told in strata, for there may be any number.
     fn give_up_unsent(&mut self, now: u64) {
-        let Some(schedule) = &mut self.schedule else {
+        const STRATA: u64 = 1_000;
+        let Some(schedule) = &self.schedule else {
             return;
         };
-        while let Some(next) = schedule.next() {
-            schedule.advance();
-            self.tally.due += 1;
-            self.tally.unsent += 1;
-            let waited = now.saturating_sub(self.start + next);
-            self.tally.latencies.corrected.saturating_record(waited);
+        let (left, next) = (schedule.left(), schedule.next().unwrap_or(0));
+        let span = self.end.saturating_sub(self.start + next);
+        let longest = now.saturating_sub(self.start + next);
+        for stratum in 0..STRATA {
+            let count = left / STRATA + u64::from(stratum < left % STRATA);
+            let waited = longest.saturating_sub(span / STRATA * stratum);
+            self.tally
+                .latencies
+                .corrected
+                .saturating_record_n(waited, count);
         }
+        self.tally.due += left;
+        self.tally.unsent += left;
     }
 }
