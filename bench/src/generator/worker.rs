@@ -85,8 +85,11 @@ pub(crate) struct Worker<'p, D: Driver> {
     schedule: Option<Schedule>,
     start: u64,
     end: u64,
-    /// The last look at what the kernel has.
+    /// The end of the last stretch whose length is known.
     look: u64,
+    /// When the kernel was last asked what there is, and since when it could have been waiting then.
+    asked: u64,
+    unasked_from: u64,
     /// Requests given to the driver, and completions taken from it, since.
     sent: u64,
     handled: u64,
@@ -126,6 +129,8 @@ impl<'p, D: Driver> Worker<'p, D> {
         };
         Self {
             look: driver.stamp().0,
+            asked: 0,
+            unasked_from: 0,
             driver,
             plan,
             shared,
@@ -286,13 +291,11 @@ impl<'p, D: Driver> Worker<'p, D> {
     /// When the next request was due, if it is; in a closed loop one always is.
     #[inline]
     fn due(&self, now: u64) -> Option<u64> {
-        match &self.schedule {
-            Some(schedule) => schedule
-                .next()
-                .map(|next| self.start + next)
-                .filter(|due| *due <= now),
-            None => (now < self.end).then_some(now),
-        }
+        let due = match &self.schedule {
+            Some(schedule) => self.start + schedule.next()?,
+            None => now,
+        };
+        (due <= now && now < self.last_send()).then_some(due)
     }
 
     #[inline]
@@ -343,13 +346,21 @@ impl<'p, D: Driver> Worker<'p, D> {
         self.driver.send(socket, &mut self.parts);
     }
 
+    /// When requests that are still due are given up.
+    fn last_send(&self) -> u64 {
+        match self.schedule {
+            Some(_) => self.end + self.plan.timeout_ns,
+            None => self.end,
+        }
+    }
+
+    /// Time-outs end what is still awaited.
     fn is_over(&self, now: u64) -> bool {
         let all_sent = match &self.schedule {
             Some(schedule) => schedule.next().is_none(),
             None => true,
         };
-        let done = all_sent && self.awaiting == 0;
-        now >= self.end && (done || now >= self.end + self.plan.timeout_ns)
+        now >= self.end && self.awaiting == 0 && (all_sent || now >= self.last_send())
     }
 
     /// Until when nothing is to be done but what completions bring.
@@ -360,7 +371,7 @@ impl<'p, D: Driver> Worker<'p, D> {
             None => u64::MAX,
         };
         // What is due already waits for a connection, or for its turn behind others.
-        let waits_for_turn = next <= now && !self.free.is_empty();
+        let waits_for_turn = !self.free.is_empty() && self.due(now).is_some();
         let spins = self.plan.spins && (self.awaiting > 0 || next.saturating_sub(now) < SPIN_NS);
         if waits_for_turn || spins {
             return 0;
@@ -370,10 +381,10 @@ impl<'p, D: Driver> Worker<'p, D> {
             (true, true) => next - SPIN_NS,
             (true, false) => next,
         };
-        let end = if now < self.end {
-            self.end
-        } else {
-            self.end + self.plan.timeout_ns
+        let end = match now {
+            _ if now < self.end => self.end,
+            _ if now < self.last_send() => self.last_send(),
+            _ => u64::MAX,
         };
         wake.min(self.swept_at).min(end)
     }
@@ -388,13 +399,13 @@ impl<'p, D: Driver> Worker<'p, D> {
         self.driver.turn(Some(Moment(until)), &mut self.out)?;
         let at = self.driver.now().moment.0;
         let asleep = self.driver.idle().0;
-        let from = if asleep > asleep_before {
-            self.driver.arrival().0
-        } else {
-            self.look
-        };
+        let slept = asleep > asleep_before;
+        let arrival = self.driver.arrival().0;
+        let from = if slept { arrival } else { self.look };
+        self.unasked_from = if slept { arrival } else { self.asked };
+        self.asked = at;
         let spun = at.saturating_sub(from);
-        if self.out.is_empty() && self.sent == 0 && asleep == asleep_before && spun <= GAP_NS {
+        if self.out.is_empty() && self.sent == 0 && !slept && spun <= GAP_NS {
             self.gaps.spun(spun);
         }
         self.take_look(from, at, asleep);
@@ -412,9 +423,6 @@ impl<'p, D: Driver> Worker<'p, D> {
         (self.sent, self.handled) = (0, 0);
         self.look = at;
         let gap = self.gaps.look(look, clock::thread_cpu_ns);
-        if gap.is_some() {
-            self.silence.away(at - from);
-        }
         let relative = |stamp: u64| stamp.saturating_sub(self.start);
         let gap_from = gap.map(|_: Cause| relative(from));
         self.windows.look(relative(at), gap_from);
@@ -477,7 +485,7 @@ impl<'p, D: Driver> Worker<'p, D> {
         if connection.state != State::Awaiting {
             return self.fail(at, Kind::Malformed);
         }
-        self.silence.heard(self.look);
+        self.silence.heard(self.unasked_from, self.look);
         match connection.reader.feed(bytes, &self.plan.expected) {
             Ok(Some(answer)) => self.answered(at, answer),
             Ok(None) => {}
@@ -601,6 +609,7 @@ impl<'p, D: Driver> Worker<'p, D> {
         if connection.state == State::Awaiting {
             self.awaiting -= 1;
             if kind == Kind::Timeout {
+                self.silence.heard(self.look, self.look);
                 // It took this long at least.
                 let (due, since) = (connection.due, connection.since);
                 self.record(
@@ -686,16 +695,6 @@ impl<'p, D: Driver> Worker<'p, D> {
 
     fn finish(mut self, before: Times) -> io::Result<Tally> {
         let now = self.driver.stamp().0;
-        self.silence.finish(self.look, self.awaiting > 0);
-        for at in 0..self.connections.len() {
-            if self.connections[at].state == State::Awaiting {
-                self.look = now;
-                self.error(Kind::Timeout);
-                let connection = &self.connections[at];
-                let (due, since) = (connection.due, connection.since);
-                self.record(now.saturating_sub(due), now.saturating_sub(since));
-            }
-        }
         self.give_up_unsent(now);
         let after = self.times();
         self.tally.threads = 1;
