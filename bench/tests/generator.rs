@@ -229,6 +229,38 @@ fn a_closed_loop_is_wrks() {
     });
 }
 
+/// Little's law, which holds whatever the host does: connections = rate × latency, for one that never waits between answer
+/// and request. So it does for wrk, which counts the same bytes.
+#[test]
+fn a_closed_loop_agrees_with_itself_and_with_wrk() {
+    both_backends(|backend| {
+        let floor = Floor::start();
+        let load = format!("-t1 -c32 -d2s --latency http://{}/x", floor.address);
+        let ran = run(&format!("{load} --backend {backend}"));
+        let busy = ran.us("/requests_per_second") * ran.us("/latency_us/actual/mean") / 1e6;
+        assert!(
+            (28.0..=33.0).contains(&busy),
+            "{busy} connections: {}",
+            ran.json
+        );
+        let Ok(wrk) = Command::new("wrk").args(load.split_whitespace()).output() else {
+            return eprintln!("not compared: wrk is not installed");
+        };
+        let text = said(&wrk);
+        let line = text.lines().find(|line| line.contains(" requests in "));
+        let words: Vec<&str> = line.expect("a sum").split_whitespace().collect();
+        let requests: f64 = words[0].parse().expect("a count");
+        let size = words[4].trim_end_matches("MB");
+        let bytes = size.parse::<f64>().unwrap_or_else(|_| panic!("{text}")) * f64::from(1 << 20);
+        let ours = ran.us("/bytes") / ran.us("/requests");
+        assert!(
+            (bytes / requests / ours - 1.0).abs() < 0.02,
+            "{text}{}",
+            ran.text
+        );
+    });
+}
+
 #[test]
 fn what_is_wrong_with_answers_is_counted_by_kind() {
     const RIGHT: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody";

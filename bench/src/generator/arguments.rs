@@ -41,7 +41,7 @@ pub(crate) struct LoadArguments {
     #[arg(long, short_alias = 'L')]
     pub(crate) latency: bool,
     /// An answer that takes longer is an error, and its connection is opened anew.
-    #[arg(long, value_name = "T", default_value = "2s", value_parser = timeout)]
+    #[arg(short = 'T', long, value_name = "T", default_value = "2s", value_parser = timeout)]
     pub(crate) timeout: Duration,
     /// The spacing of an open loop's requests.
     #[arg(long, default_value = "constant", requires = "rate")]

@@ -49,6 +49,12 @@ impl Latencies {
         self.actual.saturating_record(actual_ns);
     }
 
+    /// Corrects what a closed loop saw as wrk does: a connection would have sent once in every `interval_ns`, and an answer
+    /// that took longer stands for those it held up.
+    pub(crate) fn correct(&mut self, interval_ns: u64) {
+        self.corrected = self.actual.clone_correct(interval_ns);
+    }
+
     pub(crate) fn merge(&mut self, other: &Self) {
         merge(&mut self.corrected, &other.corrected);
         merge(&mut self.actual, &other.actual);
@@ -76,6 +82,8 @@ mod tests {
         {
             assert!(value.abs_diff(ns) * 1_000 <= ns, "{value} for {ns}");
         }
+        latencies.correct(500_000_000);
+        assert!(latencies.corrected.len() > 5 && latencies.actual.len() == 5);
         let mut both = latencies.clone();
         both.merge(&latencies);
         assert_eq!(both.actual.len(), 10);

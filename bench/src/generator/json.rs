@@ -56,11 +56,6 @@ pub(crate) fn report(run: &Run<'_>) -> String {
     let errors = text::error_counts(tally).fold(Object::new(), |object, (name, count)| {
         object.raw(name, count)
     });
-    let mut latency = Object::new();
-    if open_loop {
-        latency = latency.raw("corrected", distribution(&tally.latencies.corrected));
-    }
-    let latency = latency.raw("actual", distribution(&tally.latencies.actual));
     let mut report = Object::new()
         .text("url", &arguments.url)
         .text("loop", if open_loop { "open" } else { "closed" })
@@ -86,7 +81,7 @@ pub(crate) fn report(run: &Run<'_>) -> String {
         .raw("errors", errors.end())
         .raw("reopened", tally.reopened)
         .text("bodies", &run.compared)
-        .raw("latency_us", latency.end())
+        .raw("latency_us", views(&tally.latencies))
         .raw("generator", generator(run));
     if open_loop && let Some(clean) = &tally.clean {
         let windows = Object::new()

@@ -45,6 +45,9 @@ const USAGE: u8 = 2;
 const NOT_CERTIFIED: u8 = 3;
 /// Between the signal and the start, for all threads to see it.
 const START_NS: u64 = 5_000_000;
+/// Threads tell how it goes every second after the start; so long after that all have told.
+const SECOND_NS: u64 = 1_000_000_000;
+const TOLD_NS: u64 = 50_000_000;
 /// What threads may take beyond the run's own bounds, before the run is given up.
 const DEAD_MAN: Duration = Duration::from_secs(10);
 
@@ -139,7 +142,10 @@ fn try_run(arguments: &LoadArguments) -> Result<u8, NoRun> {
         progress: io::stderr().is_terminal(),
     };
     print!("{}", text::beginning(arguments));
-    let driven = drive(plan).map_err(NoRun::Failed)?;
+    let mut driven = drive(plan).map_err(NoRun::Failed)?;
+    if arguments.rate.is_none() {
+        driven.tally.correct(arguments.connections);
+    }
     let run = Run {
         arguments,
         findings: verdict::findings(&driven.tally, arguments.rate.is_some()),
@@ -293,17 +299,26 @@ impl Waiting<'_> {
     /// The next word of a thread; progress meanwhile.
     fn next(&self) -> Result<Word, String> {
         loop {
-            match self.told.recv_timeout(Duration::from_secs(1)) {
+            let now = Clock::system().stamp().0;
+            if now > self.ends_at {
+                return Err("the generator hangs: the run is given up".to_owned());
+            }
+            match self.told.recv_timeout(self.until_progress(now)) {
                 Ok(word) => return Ok(word),
+                Err(RecvTimeoutError::Timeout) => self.show_progress(),
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err("a thread of the generator ended early".to_owned());
                 }
-                Err(RecvTimeoutError::Timeout) => self.show_progress(),
-            }
-            if Clock::system().stamp().0 > self.ends_at {
-                return Err("the generator hangs: the run is given up".to_owned());
             }
         }
+    }
+
+    /// The time until all threads have told of another second.
+    fn until_progress(&self, now: u64) -> Duration {
+        let from = self.shared.start().map_or(now, |start| start + TOLD_NS);
+        let past = now.saturating_sub(from) / SECOND_NS;
+        let next = from + (past + 1) * SECOND_NS;
+        Duration::from_nanos(next.saturating_sub(now))
     }
 
     fn show_progress(&self) {

@@ -202,6 +202,16 @@ impl Tally {
         busy * 1_000 / own.max(1)
     }
 
+    /// Fills in the corrected latencies of a closed loop.
+    pub(crate) fn correct(&mut self, connections: u32) {
+        let each = self.answers / u64::from(connections.max(1));
+        if let Some(interval) = self.elapsed_ns.checked_div(each) {
+            self.latencies.correct(interval);
+        } else {
+            self.latencies.corrected = self.latencies.actual.clone();
+        }
+    }
+
     /// Answers a second.
     pub(crate) fn rate(&self) -> f64 {
         per_second(self.answers, self.elapsed_ns)

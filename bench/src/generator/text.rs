@@ -131,9 +131,7 @@ fn errors(text: &mut String, tally: &Tally) -> std::fmt::Result {
 
 fn ours(text: &mut String, run: &Run<'_>) -> std::fmt::Result {
     let tally = &run.tally;
-    if run.arguments.rate.is_some() {
-        both_views(text, tally)?;
-    }
+    both_views(text, run)?;
     writeln!(text, "  Bodies: {}", run.compared)?;
     own_figures(text, run)?;
     if let Some(clean) = tally
@@ -155,30 +153,36 @@ fn ours(text: &mut String, run: &Run<'_>) -> std::fmt::Result {
     Ok(())
 }
 
-/// From the intended send and from the actual one, side by side; for clean windows too.
-fn both_views(text: &mut String, tally: &Tally) -> std::fmt::Result {
+/// From the intended send and from the actual one, side by side; of an open loop for clean windows too.
+fn both_views(text: &mut String, run: &Run<'_>) -> std::fmt::Result {
+    let tally = &run.tally;
     let mut columns = vec![
-        ("intended", &tally.latencies.corrected),
+        ("corrected", &tally.latencies.corrected),
         ("actual", &tally.latencies.actual),
     ];
-    let clean = tally.clean.as_ref().map(|clean| &clean.latencies);
-    if let Some(latencies) = clean {
-        columns.push(("clean: intended", &latencies.corrected));
-        columns.push(("clean: actual", &latencies.actual));
+    let open_loop = run.arguments.rate.is_some();
+    if let Some(clean) = tally.clean.as_ref().filter(|_| open_loop) {
+        columns.push(("clean, corrected", &clean.latencies.corrected));
+        columns.push(("clean, actual", &clean.latencies.actual));
     }
+    let from = if open_loop {
+        "from the intended send"
+    } else {
+        "with what a steady client would have seen"
+    };
     writeln!(
         text,
-        "  Latency since the intended send, and since the actual one"
+        "  Latency: corrected ({from}), and from the actual send"
     )?;
     write!(text, "  {:<8}", "")?;
     for (name, _) in &columns {
-        write!(text, "{name:>16}")?;
+        write!(text, "{name:>18}")?;
     }
     writeln!(text)?;
     for (name, quantile) in VIEWS {
         write!(text, "  {name:<8}")?;
         for (_, histogram) in &columns {
-            write!(text, "{:>16}", time(histogram.value_at_quantile(quantile)))?;
+            write!(text, "{:>18}", time(histogram.value_at_quantile(quantile)))?;
         }
         writeln!(text)?;
     }
@@ -367,9 +371,8 @@ mod tests {
     }
 
     #[test]
-    fn the_distribution_is_printed_when_asked_for_and_both_views_in_an_open_loop() {
+    fn the_distribution_is_printed_when_asked_for_and_both_views_always() {
         assert!(!shown("").contains("Latency Distribution"));
-        assert!(!shown("").contains("intended"));
         let text = shown("-R 500");
         let row = text.lines().find(|line| line.contains("p50")).unwrap();
         let columns: Vec<&str> = row.split_whitespace().collect();

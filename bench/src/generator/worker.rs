@@ -518,8 +518,11 @@ impl<'p, D: Driver> Worker<'p, D> {
 
     #[inline]
     fn record(&mut self, corrected: u64, actual: u64) {
-        self.tally.latencies.record(corrected, actual);
-        self.windows.answer(corrected, actual);
+        self.tally.latencies.actual.saturating_record(actual);
+        if self.schedule.is_some() {
+            self.tally.latencies.corrected.saturating_record(corrected);
+            self.windows.answer(corrected, actual);
+        }
         if self.plan.progress {
             self.recent.saturating_record(corrected);
             self.progress.answers += 1;
@@ -722,10 +725,13 @@ impl<'p, D: Driver> Worker<'p, D> {
         let Some(schedule) = &self.schedule else {
             return;
         };
-        let (left, next) = (schedule.left(), schedule.next().unwrap_or(0));
+        let Some(next) = schedule.next() else {
+            return;
+        };
+        let left = schedule.left();
         let span = self.end.saturating_sub(self.start + next);
         let longest = now.saturating_sub(self.start + next);
-        for stratum in 0..STRATA {
+        for stratum in 0..STRATA.min(left) {
             let count = left / STRATA + u64::from(stratum < left % STRATA);
             let waited = longest.saturating_sub(span / STRATA * stratum);
             self.tally
