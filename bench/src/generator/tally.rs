@@ -196,9 +196,14 @@ impl Tally {
 
     /// The share of its own time in which a thread neither slept nor spun, in parts of a thousand.
     pub(crate) fn busy_permille(&self) -> u64 {
-        let taken = self.taken_gaps.total_ns.max(self.times.waiting);
-        let own = self.times.wall.saturating_sub(taken);
-        let busy = own.saturating_sub(self.times.asleep + self.times.spun);
+        let (gaps, waiting) = (self.taken_gaps.total_ns, self.times.waiting);
+        let own = self.times.wall.saturating_sub(gaps.max(waiting));
+        // Waiting for the CPU outside of gaps was waiting behind a sleep, and part of it.
+        let asleep = self
+            .times
+            .asleep
+            .saturating_sub(waiting.saturating_sub(gaps));
+        let busy = own.saturating_sub(asleep + self.times.spun);
         busy * 1_000 / own.max(1)
     }
 
@@ -237,6 +242,29 @@ mod tests {
             assert_eq!(errors.of(kind), count, "{name}");
         }
         assert_eq!(errors.sum(), 28);
+    }
+
+    #[test]
+    fn a_thread_is_busy_when_it_neither_sleeps_nor_spins() {
+        let busy = |wall, asleep, spun, waiting, taken| {
+            let mut tally = Tally::new();
+            tally.times = Times {
+                wall,
+                asleep,
+                spun,
+                waiting,
+                ..Times::default()
+            };
+            tally.taken_gaps.total_ns = taken;
+            tally.busy_permille()
+        };
+        assert_eq!(busy(1_000, 0, 0, 0, 0), 1_000);
+        assert_eq!(busy(1_000, 300, 200, 0, 0), 500);
+        // A hypervisor took half, unseen by the kernel.
+        assert_eq!(busy(1_000, 0, 250, 0, 500), 500);
+        // Another thread did: 100 in gaps, 400 at the end of sleeps.
+        assert_eq!(busy(1_000, 650, 0, 500, 100), 500);
+        assert_eq!(busy(0, 0, 0, 0, 0), 0);
     }
 
     #[test]
