@@ -60,7 +60,8 @@ pub(crate) fn drive(
     })
 }
 
-fn parse(text: &str) -> Option<Load> {
+/// Reads a report of wrk's.
+pub(crate) fn parse(text: &str) -> Option<Load> {
     let after = |name: &str| {
         text.lines()
             .find_map(|line| line.trim_start().strip_prefix(name))

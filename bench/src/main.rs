@@ -1,9 +1,10 @@
-//! `benchmark`: how far is this host's kernel from a gateway, and a gateway from its peers.
+//! `benchmark`: a load generator, and how far this host's kernel is from a gateway, and a gateway from its peers.
 
 mod answer;
 mod client;
 mod clock;
 mod fixed;
+mod generator;
 mod idle;
 mod load;
 mod peers;
@@ -16,12 +17,14 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Measures HTTP servers on this host over loopback.
+/// Measures HTTP servers: drives a load as wrk and wrk2 do, or runs one of the commands.
 #[derive(Parser)]
-#[command(name = "benchmark", version, arg_required_else_help = true)]
+#[command(name = "benchmark", version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    load: generator::LoadArguments,
 }
 
 #[derive(Subcommand)]
@@ -36,13 +39,15 @@ enum Command {
     Idle(idle::IdleArguments),
 }
 
-/// Wrong usage exits 2 (by the parser), a failed run 1.
+/// Wrong usage exits 2, a failed run 1, a load that the generator could not drive 3.
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
-        Command::Floor(arguments) => fixed::floor(&arguments),
-        Command::Origin(arguments) => fixed::origin(&arguments),
-        Command::Peers(arguments) => peers::run(&arguments),
-        Command::Idle(arguments) => idle::run(&arguments),
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        None => return generator::run(&arguments.load),
+        Some(Command::Floor(arguments)) => fixed::floor(&arguments),
+        Some(Command::Origin(arguments)) => fixed::origin(&arguments),
+        Some(Command::Peers(arguments)) => peers::run(&arguments),
+        Some(Command::Idle(arguments)) => idle::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

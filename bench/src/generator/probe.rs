@@ -1,0 +1,81 @@
+//! Two requests before the run: is anybody there, how large are the answers, and are they always the same.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::reader::{Expected, Reader};
+
+/// Bodies up to this size are kept and compared; of larger ones the length is.
+const BODY_BYTES_MAX: usize = 16 << 20;
+
+/// What the target answered before the run.
+pub(crate) struct Probed {
+    pub(crate) status: u16,
+    /// The whole answer, framing and all.
+    pub(crate) answer_bytes: usize,
+    /// The body, unless it is larger than what is kept.
+    pub(crate) body: Option<Vec<u8>>,
+    pub(crate) body_bytes: u64,
+    /// The second answer had the same status and body.
+    pub(crate) repeats: bool,
+}
+
+/// The first of the addresses that takes connections.
+pub(crate) fn reach(addresses: &[SocketAddr], patience: Duration) -> io::Result<SocketAddr> {
+    let mut last = io::Error::other("it has no address");
+    for address in addresses {
+        match TcpStream::connect_timeout(address, patience) {
+            Ok(_) => return Ok(*address),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Asks twice, each time on a connection of its own.
+pub(crate) fn probe(address: SocketAddr, request: &[u8], patience: Duration) -> io::Result<Probed> {
+    let first = ask(address, request, patience)?;
+    let second = ask(address, request, patience)?;
+    let same = first.status == second.status && first.body_bytes == second.body_bytes;
+    Ok(Probed {
+        repeats: same && first.body == second.body,
+        ..first
+    })
+}
+
+fn ask(address: SocketAddr, request: &[u8], patience: Duration) -> io::Result<Probed> {
+    let mut stream = TcpStream::connect_timeout(&address, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    stream.set_nodelay(true)?;
+    stream.write_all(request)?;
+    let expected = Expected::default();
+    let mut reader = Reader::keeping(BODY_BYTES_MAX);
+    let (mut part, mut answer_bytes) = (vec![0; 64 << 10], 0);
+    let answer = loop {
+        let count = stream.read(&mut part)?;
+        answer_bytes += count;
+        let read = match part.get(..count).unwrap_or_default() {
+            [] => reader.end(&expected).map(Some),
+            bytes => reader.feed(bytes, &expected),
+        };
+        match read {
+            Ok(Some(answer)) => break answer,
+            Ok(None) => {}
+            Err(fault) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    fault.to_string(),
+                ));
+            }
+        }
+    };
+    Ok(Probed {
+        status: answer.status,
+        answer_bytes,
+        body: reader.kept_body(),
+        body_bytes: answer.body_bytes,
+        repeats: false,
+    })
+}

@@ -1,0 +1,492 @@
+//! The load generator against servers whose faults are known: it counts them, names who was the bottleneck, and refuses
+//! to certify what it could not drive. Never about a time being short: this host may be busy.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_benchmark");
+
+/// One story at a time: each would be the other's stolen CPU.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Both interfaces to the kernel.
+fn both_backends(story: impl Fn(&str)) {
+    let _alone = alone();
+    for backend in ["io_uring", "epoll"] {
+        eprintln!("on {backend}");
+        story(backend);
+    }
+}
+
+/// A server of fixed answers, ended on drop.
+struct Floor {
+    process: Child,
+    address: String,
+}
+
+impl Floor {
+    fn start() -> Floor {
+        let mut process = Command::new(PROGRAM)
+            .args(["floor", "--serve-seconds", "120", "--backend", "epoll"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the floor starts");
+        let mut line = String::new();
+        let output = process.stdout.take().expect("a pipe");
+        BufReader::new(output).read_line(&mut line).expect("a line");
+        let address = line.trim().strip_prefix("listening ").expect("an address");
+        Floor {
+            address: address.to_owned(),
+            process,
+        }
+    }
+}
+
+impl Drop for Floor {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Serves each connection with `serve` on a thread of its own, for as long as the test runs.
+fn server(serve: impl Fn(TcpStream, u32) + Send + Sync + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("an address");
+    let accept = move || {
+        let serve = &serve;
+        thread::scope(|scope| {
+            for (stream, number) in listener.incoming().flatten().zip(0..) {
+                scope.spawn(move || serve(stream, number));
+            }
+        });
+    };
+    thread::Builder::new().spawn(accept).expect("a thread");
+    address
+}
+
+/// Lets a time pass that is part of a story.
+fn pass(time: Duration) {
+    let (_tell, told) = std::sync::mpsc::channel::<()>();
+    let _ = told.recv_timeout(time);
+}
+
+/// Reads one request; false at the connection's end.
+fn request(stream: &mut TcpStream) -> bool {
+    let (mut bytes, mut part) = (Vec::new(), [0; 4096]);
+    while !bytes.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut part) {
+            Ok(count) if count > 0 => bytes.extend_from_slice(&part[..count]),
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// What a run left behind.
+struct Ran {
+    code: i32,
+    json: Value,
+    text: String,
+}
+
+impl Ran {
+    fn count(&self, path: &str) -> u64 {
+        let value = self.json.pointer(path).and_then(Value::as_u64);
+        value.unwrap_or_else(|| panic!("no {path} in {}", self.json))
+    }
+
+    fn us(&self, path: &str) -> f64 {
+        let value = self.json.pointer(path).and_then(Value::as_f64);
+        value.unwrap_or_else(|| panic!("no {path} in {}", self.json))
+    }
+
+    fn found(&self, finding: &str) -> bool {
+        let findings = self.json["findings"].as_array().expect("a list");
+        findings.iter().any(|found| found == finding)
+    }
+
+    fn errors(&self) -> u64 {
+        let errors = self.json["errors"].as_object().expect("an object");
+        errors.values().filter_map(Value::as_u64).sum()
+    }
+
+    /// 0 or 1 by its errors, or 3 because the host took the CPU.
+    fn ended_well(&self) {
+        let by_errors = i32::from(self.errors() > 0);
+        let certified = self.json["certified"].as_bool().expect("a verdict");
+        assert_eq!(
+            self.code,
+            if certified { by_errors } else { 3 },
+            "{}",
+            self.text
+        );
+        assert_eq!(
+            self.text.contains("\nCertified"),
+            certified,
+            "{}",
+            self.text
+        );
+        assert_eq!(self.json["exit_code"], self.code);
+    }
+}
+
+fn command(arguments: &str) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command
+        .args(arguments.split_whitespace())
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(arguments: &str) -> Ran {
+    static RUNS: AtomicU32 = AtomicU32::new(0);
+    let number = RUNS.fetch_add(1, Ordering::Relaxed);
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("run-{}-{number}.json", std::process::id()));
+    let output = command(arguments)
+        .arg("--json")
+        .arg(&file)
+        .output()
+        .expect("it runs");
+    let text = said(&output);
+    let json =
+        std::fs::read_to_string(&file).unwrap_or_else(|_| panic!("no report; it said {text}"));
+    let _ = std::fs::remove_file(&file);
+    Ran {
+        code: output.status.code().expect("a code"),
+        json: serde_json::from_str(&json).expect("JSON"),
+        text,
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+#[test]
+fn an_open_loop_sends_every_request_that_is_due() {
+    both_backends(|backend| {
+        let floor = Floor::start();
+        for (arrivals, bounds) in [("constant", 2_000..=2_000), ("poisson", 1_700..=2_300)] {
+            let ran = run(&format!(
+                "-t2 -c16 -d2s -R1000 --arrivals {arrivals} --backend {backend} --timeout 30s http://{}/x",
+                floor.address
+            ));
+            ran.ended_well();
+            assert!(bounds.contains(&ran.count("/due")), "{}", ran.text);
+            assert_eq!(ran.count("/requests"), ran.count("/due"));
+            assert_eq!((ran.count("/unsent"), ran.errors()), (0, 0), "{}", ran.text);
+            assert_eq!(ran.json["generator"]["backend"], backend);
+            for quantile in ["p50", "p99", "p99_99", "max"] {
+                let of = |view| ran.us(&format!("/latency_us/{view}/{quantile}"));
+                assert!(of("corrected") >= of("actual"), "{quantile}: {}", ran.json);
+            }
+            assert_eq!(
+                ran.count("/latency_us/corrected/count"),
+                ran.count("/requests")
+            );
+            assert_eq!(ran.count("/clean/of"), 2 * 400);
+        }
+    });
+}
+
+#[test]
+fn a_closed_loop_is_wrks() {
+    both_backends(|backend| {
+        let floor = Floor::start();
+        let ran = run(&format!(
+            "-t 2 -c 8 -d 1s --latency --backend {backend} http://{}/x",
+            floor.address
+        ));
+        ran.ended_well();
+        assert!(
+            ran.count("/requests") > 8 && ran.errors() == 0,
+            "{}",
+            ran.text
+        );
+        assert_eq!(ran.count("/bytes"), ran.count("/requests") * (1024 + 300));
+        assert_eq!(ran.json["bodies"], "compared byte for byte with the first");
+        for words in [
+            "2 threads and 8 connections",
+            "Latency Distribution",
+            "Requests/sec:",
+        ] {
+            assert!(ran.text.contains(words), "{words} in {}", ran.text);
+        }
+    });
+}
+
+/// Little's law, which holds whatever the host does: connections = rate × latency, for one that never waits between answer
+/// and request. So it does for wrk, which counts the same bytes.
+#[test]
+fn a_closed_loop_agrees_with_itself_and_with_wrk() {
+    both_backends(|backend| {
+        let floor = Floor::start();
+        let load = format!("-t1 -c32 -d2s --latency http://{}/x", floor.address);
+        let ran = run(&format!("{load} --backend {backend}"));
+        let busy = ran.us("/requests_per_second") * ran.us("/latency_us/actual/mean") / 1e6;
+        assert!(
+            (28.0..=33.0).contains(&busy),
+            "{busy} connections: {}",
+            ran.json
+        );
+        let Ok(wrk) = Command::new("wrk").args(load.split_whitespace()).output() else {
+            return eprintln!("not compared: wrk is not installed");
+        };
+        let text = said(&wrk);
+        let line = text.lines().find(|line| line.contains(" requests in "));
+        let words: Vec<&str> = line.expect("a sum").split_whitespace().collect();
+        let requests: f64 = words[0].parse().expect("a count");
+        let size = words[4].trim_end_matches("MB");
+        let bytes = size.parse::<f64>().unwrap_or_else(|_| panic!("{text}")) * f64::from(1 << 20);
+        let ours = ran.us("/bytes") / ran.us("/requests");
+        assert!(
+            (bytes / requests / ours - 1.0).abs() < 0.02,
+            "{text}{}",
+            ran.text
+        );
+    });
+}
+
+#[test]
+fn what_is_wrong_with_answers_is_counted_by_kind() {
+    const RIGHT: &str = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody";
+    let stories: [(&str, &str); 7] = [
+        ("", RIGHT),
+        ("body", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nboby"),
+        ("body", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nbody!"),
+        (
+            "status",
+            "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbody",
+        ),
+        (
+            "malformed",
+            "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\nbody",
+        ),
+        ("read", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbo"),
+        ("timeout", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n"),
+    ];
+    both_backends(|backend| {
+        for (kind, answer) in stories {
+            // The two requests before the run, and the two connections of the run that only tell whether one can be had.
+            let address = server(move |mut stream, number| {
+                while request(&mut stream) {
+                    let answer = if number < 3 { RIGHT } else { answer };
+                    if stream.write_all(answer.as_bytes()).is_err() || kind == "read" && number >= 3
+                    {
+                        return;
+                    }
+                }
+            });
+            let ran = run(&format!(
+                "-t1 -c2 -d600ms -R20 --timeout 250ms --backend {backend} http://{address}/"
+            ));
+            ran.ended_well();
+            let counted = if kind.is_empty() {
+                0
+            } else {
+                ran.count(&format!("/errors/{kind}"))
+            };
+            assert_eq!(ran.errors(), counted, "{kind}: {}", ran.json);
+            assert_eq!(counted > 0, !kind.is_empty(), "{kind}: {}", ran.json);
+        }
+    });
+}
+
+#[test]
+fn bodies_are_held_against_what_is_expected() {
+    let _alone = alone();
+    let floor = Floor::start();
+    let body =
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("body-{}", std::process::id()));
+    std::fs::write(&body, [b'x'; 1024]).expect("a file");
+    for (flags, wrong) in [
+        ("--expect-length 1024".to_owned(), false),
+        ("--expect-length 1023".to_owned(), true),
+        ("--expect-status 404".to_owned(), true),
+        ("--verify same".to_owned(), false),
+        (format!("--expect-body {}", body.display()), true),
+    ] {
+        let ran = run(&format!(
+            "-t1 -c1 -d200ms {flags} http://{}/x",
+            floor.address
+        ));
+        assert_eq!(ran.errors() > 0, wrong, "{flags}: {}", ran.json);
+    }
+    let _ = std::fs::remove_file(&body);
+}
+
+#[test]
+fn connections_that_servers_end_are_opened_anew() {
+    both_backends(|backend| {
+        let address = server(|mut stream, _| {
+            if request(&mut stream) {
+                let answer =
+                    "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nbody";
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        let ran = run(&format!(
+            "-t1 -c4 -d500ms --backend {backend} http://{address}/"
+        ));
+        ran.ended_well();
+        assert!(
+            ran.count("/requests") > 4 && ran.errors() == 0,
+            "{}",
+            ran.json
+        );
+    });
+}
+
+#[test]
+fn bodies_that_vary_are_not_compared() {
+    let _alone = alone();
+    let address = server(|mut stream, number| {
+        for count in 0.. {
+            let body = format!("{number} {count}");
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+            if !request(&mut stream) || stream.write_all((head + &body).as_bytes()).is_err() {
+                return;
+            }
+        }
+    });
+    let ran = run(&format!("-t1 -c1 -d200ms http://{address}/"));
+    assert_eq!(ran.errors(), 0, "{}", ran.json);
+    assert!(
+        ran.json["bodies"]
+            .as_str()
+            .is_some_and(|words| words.starts_with("not compared"))
+    );
+    let ran = run(&format!("-t1 -c1 -d200ms --verify same http://{address}/"));
+    assert!(ran.count("/errors/body") > 0, "{}", ran.json);
+}
+
+/// A request takes the generator far longer than the server: ten thousand chunks in one send.
+#[test]
+fn a_saturated_generator_is_named() {
+    both_backends(|backend| {
+        let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        answer.extend(b"1\r\nx\r\n".repeat(10_000));
+        answer.extend(b"0\r\n\r\n");
+        let address = server(
+            move |mut stream, _| {
+                while request(&mut stream) && stream.write_all(&answer).is_ok() {}
+            },
+        );
+        for flags in ["", "-R 100k"] {
+            let ran = run(&format!(
+                "-t1 -c16 -d1500ms {flags} --backend {backend} http://{address}/"
+            ));
+            assert_eq!(ran.code, 3, "{}", ran.text);
+            assert!(
+                ran.text.contains("Not certified: saturated generator"),
+                "{}",
+                ran.text
+            );
+            assert!(!ran.found("stalled server"), "{}", ran.text);
+        }
+    });
+}
+
+#[test]
+fn a_stalled_server_is_named_and_every_request_due_meanwhile_counts() {
+    both_backends(|backend| {
+        let floor = Floor::start();
+        let stall = || {
+            let server = Pid::from_child(&floor.process);
+            pass(Duration::from_millis(500));
+            kill_process(server, Signal::STOP).expect("it stops");
+            pass(Duration::from_millis(300));
+            kill_process(server, Signal::CONT).expect("it goes on");
+        };
+        let ran = thread::scope(|scope| {
+            let line = format!(
+                "-t1 -c4 -d2s -R1000 --backend {backend} http://{}/x",
+                floor.address
+            );
+            let ran = scope.spawn(move || run(&line));
+            stall();
+            ran.join().expect("it runs")
+        });
+        ran.ended_well();
+        assert!(ran.found("stalled server"), "{}", ran.text);
+        assert!(!ran.found("saturated generator"), "{}", ran.text);
+        assert_eq!(ran.count("/requests"), 2_000);
+        // Some 300 of the 2,000 were due in the stall, a tenth of it or more before its end.
+        assert!(
+            ran.us("/latency_us/corrected/p90") > 20_000.0,
+            "{}",
+            ran.json
+        );
+        assert!(ran.us("/silences/longest_us") > 200_000.0, "{}", ran.json);
+    });
+}
+
+#[test]
+fn a_stolen_cpu_is_named() {
+    // So many requests that the generator never sleeps.
+    let cpus = platform::host::cpus::affinity().expect("the CPUs of this process");
+    let cpu = *cpus.0.last().expect("at least one");
+    both_backends(|backend| {
+        let floor = Floor::start();
+        let over = AtomicBool::new(false);
+        let ran = thread::scope(|scope| {
+            scope.spawn(|| {
+                platform::host::pin::pin(cpu).expect("the CPU is ours");
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+            let ran = run(&format!(
+                "-t1 -c8 -d2s -R20k --cpus {cpu} --backend {backend} http://{}/x",
+                floor.address
+            ));
+            over.store(true, Ordering::Relaxed);
+            ran
+        });
+        assert_eq!(ran.code, 3, "{}", ran.text);
+        assert!(
+            ran.text.contains("Not certified: stolen CPU"),
+            "{}",
+            ran.text
+        );
+        assert!(!ran.found("saturated generator"), "{}", ran.text);
+    });
+}
+
+#[test]
+fn wrong_usage_exits_2_and_nobody_there_1() {
+    let nobody = TcpListener::bind("127.0.0.1:0")
+        .and_then(|socket| socket.local_addr())
+        .expect("a port");
+    for (arguments, code) in [
+        ("-t4 -c2 http://127.0.0.1:1/".to_owned(), 2),
+        ("-d25h".to_owned(), 2),
+        ("-s pipeline.lua".to_owned(), 2),
+        ("https://127.0.0.1:1/".to_owned(), 2),
+        ("--nonsense".to_owned(), 2),
+        (format!("-d1s http://{nobody}/"), 1),
+    ] {
+        let output = command(&arguments).output().expect("it runs");
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "{arguments}: {}",
+            said(&output)
+        );
+        assert!(!output.stderr.is_empty(), "{arguments}");
+    }
+}
