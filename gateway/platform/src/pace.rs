@@ -19,8 +19,12 @@ pub(crate) struct Pace {
     arrival: Stamp,
     /// From when the turn looks for what came.
     looks: Stamp,
-    /// Until when the turn before looked.
+    /// Since when what the next turn finds may have been there.
     looked: Stamp,
+    /// Of what the kernel has ready, so much was there already when a turn before looked and left it: it comes first.
+    left: usize,
+    /// Since when what lies behind that may have been there.
+    behind: Stamp,
     /// When a connection last did something.
     active: Stamp,
     busy_poll_ns: u64,
@@ -39,6 +43,8 @@ impl Pace {
             arrival: stamp,
             looks: stamp,
             looked: stamp,
+            left: 0,
+            behind: stamp,
             active: stamp,
             busy_poll_ns: u64::try_from(busy_poll.as_nanos()).unwrap_or(u64::MAX),
             idle_ns: 0,
@@ -150,17 +156,42 @@ impl Pace {
         self.now = self.clock.now_at(self.clock.stamp());
     }
 
-    /// The reap is over; `active` when a connection did something in it.
+    /// The reap is over: it took `taken` and left `left` at most; `active` when a connection did something in it. Tells
+    /// whether it was interrupted.
     #[inline]
-    pub(crate) fn reaped(&mut self, active: bool) {
+    pub(crate) fn reaped(&mut self, active: bool, taken: usize, left: usize) -> bool {
         let now = self.clock.stamp();
-        self.looked = match (now - self.looks).0 > LOOK_NS_MAX {
-            true => self.looks,
-            false => now,
-        };
+        let interrupted = (now - self.looks).0 > LOOK_NS_MAX;
+        let seen = if interrupted { self.looks } else { now };
+        if left == 0 {
+            (self.left, self.looked) = (0, seen);
+        } else {
+            self.leave(taken, left, seen);
+        }
         if active {
             self.active = now;
         }
+        interrupted
+    }
+
+    /// After an interruption so much is there at most that came during it.
+    pub(crate) fn caught_up(&mut self, left: usize) {
+        (self.looked, self.behind) = (self.looked.min(self.looks), self.clock.stamp());
+        self.left = left;
+    }
+
+    /// What is left comes first in the next turn, and has been waiting since before this one.
+    #[cold]
+    fn leave(&mut self, taken: usize, left: usize, seen: Stamp) {
+        if self.left > taken {
+            self.left -= taken;
+            return;
+        }
+        self.looked = match self.left {
+            0 => self.arrival,
+            _ => self.behind,
+        };
+        (self.left, self.behind) = (left, seen);
     }
 }
 
@@ -193,7 +224,7 @@ mod tests {
     #[test]
     fn sleeps_are_short_while_connections_are_active_and_bounded_always() {
         let mut pace = pace(Duration::ZERO);
-        pace.reaped(true);
+        pace.reaped(true, 0, 0);
         assert_eq!(pace.rest(None).bound_ns, SLEEP_ACTIVE_NS_MAX);
         pace.active = Stamp(0);
         pace.clock = Clock::system();
@@ -207,7 +238,7 @@ mod tests {
         let mut pace = pace(Duration::ZERO);
         pace.look();
         let looks = pace.looks;
-        pace.reaped(false);
+        pace.reaped(false, 0, 0);
         pace.awake();
         assert!(pace.arrival() >= looks);
     }
@@ -218,9 +249,28 @@ mod tests {
         pace.look();
         let looks = pace.looks;
         while (pace.stamp() - looks).0 <= LOOK_NS_MAX {}
-        pace.reaped(false);
+        pace.reaped(false, 0, 0);
         pace.awake();
         assert_eq!(pace.arrival(), looks);
+    }
+
+    #[test]
+    fn what_a_turn_leaves_counts_from_before_it_and_what_lies_behind_from_its_end() {
+        let mut pace = pace(Duration::ZERO);
+        pace.looked = Stamp(1);
+        let mut turn = |taken, left| {
+            pace.look();
+            pace.awake();
+            pace.reaped(true, taken, left);
+            (pace.arrival(), pace.behind)
+        };
+        let (first, behind) = turn(10, 25);
+        assert_eq!(first, Stamp(1));
+        // Ten and ten of those left; then five, and five that came after the first look.
+        assert_eq!([turn(10, 20).0, turn(10, 20).0, turn(10, 15).0], [first; 3]);
+        let (second, _) = turn(15, 0);
+        assert_eq!(second, behind);
+        assert!(turn(1, 0).0 > behind);
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub(super) struct Event {
 pub(super) struct Poller {
     fd: OwnedFd,
     events: Vec<libc::epoll_event>,
+    full: bool,
     /// The kernel has `epoll_pwait2` (5.11) and lets us use it; without it waits are rounded up to milliseconds.
     fine: bool,
     waits: u64,
@@ -43,6 +44,7 @@ impl Poller {
         Ok(Self {
             fd,
             events: Vec::with_capacity(EVENTS),
+            full: false,
             fine: true,
             waits: 0,
         })
@@ -74,6 +76,7 @@ impl Poller {
     pub(super) fn wait(&mut self, ns: u64) -> io::Result<bool> {
         self.events.clear();
         self.events.reserve(EVENTS);
+        self.full = false;
         self.waits += 1;
         let count = if self.fine && ns > 0 {
             self.wait_fine(ns)
@@ -94,7 +97,14 @@ impl Poller {
         };
         // SAFETY: the kernel wrote `count` events, at most the capacity that it was told.
         unsafe { self.events.set_len(count.min(EVENTS)) };
+        self.full = count >= EVENTS;
         Ok(count > 0)
+    }
+
+    /// Whether the last wait brought as many events as it could.
+    #[inline]
+    pub(super) fn was_full(&self) -> bool {
+        self.full
     }
 
     /// The events of the last wait, to be handed back with [`put_events`](Self::put_events).

@@ -31,7 +31,13 @@ impl Epoll {
         let count = out.len() - before;
         self.completions += count as u64;
         let active = self.active || count > usize::from(rung);
-        self.pace.reaped(active);
+        // What an overfull wait left behind is not known: one event a socket at most.
+        let unseen = if self.poller.was_full() {
+            self.sockets.len()
+        } else {
+            0
+        };
+        self.pace.reaped(active, count, self.ready.len() + unseen);
         Ok(())
     }
 

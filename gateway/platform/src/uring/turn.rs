@@ -29,8 +29,12 @@ impl Uring {
         self.tell_known(out);
         self.wait(until, out.len() > before)?;
         self.pace.tick();
-        let active = self.reap(TURN_COMPLETIONS_MAX.saturating_sub(out.len() - before), out)?;
-        self.pace.reaped(active);
+        let known = out.len() - before;
+        let (active, taken) = self.reap(TURN_COMPLETIONS_MAX.saturating_sub(known), out)?;
+        if self.pace.reaped(active, taken, self.ring.left()) {
+            self.ring.catch_up()?;
+            self.pace.caught_up(self.ring.left());
+        }
         Ok(())
     }
 
@@ -82,17 +86,18 @@ impl Uring {
         Ok(())
     }
 
-    /// Handles at most `bound` completions; tells whether a connection did something.
-    fn reap(&mut self, bound: usize, out: &mut Vec<Completion<Self>>) -> io::Result<bool> {
+    /// Handles at most `bound` completions; tells whether a connection did something, and how many they were.
+    fn reap(&mut self, bound: usize, out: &mut Vec<Completion<Self>>) -> io::Result<(bool, usize)> {
         let mut reaped = std::mem::take(&mut self.reaped);
         let read = self.ring.reap(&mut reaped, bound);
-        self.completions += reaped.len() as u64;
+        let taken = reaped.len();
+        self.completions += taken as u64;
         let mut active = false;
         for cqe in reaped.drain(..) {
             active |= self.handle(&cqe, out);
         }
         self.reaped = reaped;
-        read.map(|()| active)
+        read.map(|()| (active, taken))
     }
 
     #[inline]
