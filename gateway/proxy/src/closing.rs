@@ -27,9 +27,18 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(work) = client.work.as_ref() else {
             return;
         };
-        if work.sending || !work.output.is_empty() || work.exchange.is_some() {
+        if work.sending || !work.output.is_empty() {
             return;
         }
+        if !work.records.is_empty() {
+            self.count_ended(socket, io.stamp());
+        }
+        let Some(client) = self.clients.at(socket) else {
+            return;
+        };
+        let Some(work) = client.work.as_ref().filter(|it| it.exchange.is_none()) else {
+            return;
+        };
         if client.last {
             return self.end_after_last(io, socket);
         }
@@ -134,8 +143,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 let mut timing = exchange.timing;
                 timing.enter(Stage::Send, self.reaped);
                 let (asked, about) = (exchange.asked, exchange.about);
-                if self.scribe.draws(status) {
-                    work.say(&exchange.said());
+                // It is not whole, whatever status it had.
+                if self.scribe.draws(GIVEN_UP) {
+                    self.scribe.say(work, &exchange.said());
                 }
                 work.record(asked, (status, exchange.cache), &timing, about);
             }
@@ -205,6 +215,17 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 self.close_client(io, socket, Closing::Orderly);
             } else if let Some(exchange) = self.exchange(socket) {
                 exchange.asked.keep_alive = false;
+            }
+        }
+    }
+
+    /// Ends every connection now: whose answer is under way sees that it is cut, and what was asked is counted.
+    pub fn stop(&mut self, io: &mut D) {
+        let sockets: Vec<SocketId> = self.clients.sockets().collect();
+        for socket in sockets {
+            match self.exchange(socket) {
+                Some(_) => self.cut(io, socket),
+                None => self.close_client(io, socket, Closing::Orderly),
             }
         }
     }

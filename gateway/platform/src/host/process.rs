@@ -86,7 +86,7 @@ mod tests {
             threads: 7,
             open_fds: 2,
             max_fds: Some(1_024),
-            started: Wall(1_795_244_015),
+            started: Wall::from_secs(1_795_244_015),
         };
         assert_eq!(Process::read(&host.root()), Some(expected));
     }
