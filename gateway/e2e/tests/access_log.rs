@@ -1,6 +1,7 @@
 //! A line for every request, or for one in so many: what it says, where it goes, and that nobody waits for it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,6 +21,8 @@ both_drivers!(
     a_rotated_file_is_left_for_a_new_one,
     a_full_disk_costs_lines_and_nothing_else,
     a_reader_that_stalls_costs_lines_and_nothing_else,
+    nobody_waits_for_the_reader_of_a_pipe,
+    what_a_drain_cuts_off_gets_a_line,
     the_last_lines_are_written_before_the_end,
 );
 
@@ -34,6 +37,14 @@ impl Place {
         let directory = std::env::temp_dir().join(name);
         fs::create_dir_all(&directory).expect("the directory is made");
         Place(directory)
+    }
+
+    /// With a pipe in the file's place.
+    fn piped() -> Place {
+        let place = Place::new();
+        let made = Command::new("mkfifo").arg(place.file()).status();
+        assert!(made.is_ok_and(|status| status.success()));
+        place
     }
 
     fn file(&self) -> PathBuf {
@@ -241,12 +252,7 @@ fn a_full_disk_costs_lines_and_nothing_else(backend: Backend) {
 }
 
 fn a_reader_that_stalls_costs_lines_and_nothing_else(backend: Backend) {
-    let (place, origin) = (Place::new(), origin());
-    let made = Command::new("mkfifo").arg(place.file()).status();
-    assert!(made.is_ok_and(|status| status.success()));
-    // Both ends, or the gateway's open waits for a reader; nobody reads.
-    let held = OpenOptions::new().read(true).write(true).open(place.file());
-    let held: File = held.expect("the pipe is there");
+    let (place, origin) = (Place::piped(), origin());
     let gateway = to(&place, &origin, backend);
     let mut watch = Watch::of(&gateway);
     let mut client = gateway.client();
@@ -259,7 +265,47 @@ fn a_reader_that_stalls_costs_lines_and_nothing_else(backend: Backend) {
     });
     assert!(dropped, "lines are dropped where nobody takes them");
     assert!(watch.sample("queue_depth", &["queue=\"log\""]) > 0.0);
-    drop(held);
+}
+
+fn nobody_waits_for_the_reader_of_a_pipe(backend: Backend) {
+    let (place, origin) = (Place::piped(), origin());
+    let gateway = to(&place, &origin, backend);
+    gateway.signal(Signal::USR1);
+    assert_eq!(gateway.ask(get("/a")).text(), "hello");
+    let mut watch = Watch::of(&gateway);
+    eventually("the line is written", || {
+        watch.sample("access_log_lines_total", &[]) > 0.0
+    });
+    let pipe = File::open(place.file()).expect("the pipe is there");
+    let mut line = String::new();
+    let read = BufReader::new(pipe).read_line(&mut line);
+    assert!(read.is_ok() && line.contains("\"target\":\"/a\""), "{line}");
+}
+
+fn what_a_drain_cuts_off_gets_a_line(backend: Backend) {
+    let place = Place::new();
+    let gate = Gate::new();
+    let held = gate.clone();
+    let silent = Origin::start(move |_, _| {
+        held.pass();
+        Next::Close
+    });
+    let path = place.file().display().to_string();
+    let mut gateway = logging(&silent, backend, "json", &path)
+        .set("drain", "timeout", "\"100ms\"")
+        .start();
+    let mut client = gateway.client();
+    client.send(get("/held"));
+    eventually("the origin is asked", || silent.count() == 1);
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.end(), Some(0));
+    gate.open();
+    let lines = place.read(1);
+    assert_eq!(lines[0]["target"], "/held");
+    assert_eq!(
+        (&lines[0]["status"], &lines[0]["whole"]),
+        (&499.into(), &false.into())
+    );
 }
 
 fn the_last_lines_are_written_before_the_end(backend: Backend) {

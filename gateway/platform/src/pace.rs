@@ -126,6 +126,10 @@ impl Pace {
             begins = self.clock.stamp();
         }
         self.spun_ns += (begins - rest.from).0;
+        if spin_ns > 0 {
+            // Until there it was seen that nothing came.
+            (self.looks, self.looked) = (empty, empty);
+        }
         false
     }
 
@@ -283,6 +287,19 @@ mod tests {
         let bound_ns = u64::MAX;
         pace.woke(Rest { from, bound_ns });
         assert!(pace.arrival() > Stamp(5) && pace.arrival() <= pace.stamp());
+    }
+
+    #[test]
+    fn what_comes_behind_a_spin_in_vain_does_not_count_from_before_it() {
+        let mut pace = pace(Duration::from_millis(2));
+        pace.look();
+        let rest = pace.rest(None);
+        assert!(!pace.spin(rest, || false));
+        pace.awake();
+        assert!(pace.arrival() >= rest.from);
+        pace.reaped(false, 0, 0);
+        pace.awake();
+        assert!(pace.arrival() >= rest.from);
     }
 
     #[test]

@@ -307,7 +307,7 @@ impl<D: Driver> Work<D> {
         self.rares.push(Rare {
             spent: timing.so_far(),
             about,
-            body_bytes: self.body_received,
+            body_bytes: mem::take(&mut self.body_received),
             is_said: mem::take(&mut self.is_said),
         });
         self.records.push(Record {
@@ -323,21 +323,10 @@ impl<D: Driver> Work<D> {
         });
     }
 
-    /// Has the access log get the next record.
-    pub(crate) fn say(&mut self, said: &Said<'_>) {
-        self.sayings.push(said);
-        self.is_said = true;
-    }
-
-    /// The same for a request of which no head could be read: what came of it.
-    pub(crate) fn say_unread(&mut self, peer: Option<SocketAddr>) {
-        let head = self.input.first();
-        self.sayings.push(&Said {
-            peer,
-            head,
-            id: b"-",
-        });
-        self.is_said = true;
+    /// Has the access log get the next record; false where there is no room for what it gets.
+    pub(crate) fn say(&mut self, said: &Said<'_>) -> bool {
+        self.is_said = self.sayings.push(said);
+        self.is_said
     }
 
     /// The first `count` records, each with its rest.
@@ -448,7 +437,7 @@ impl<D: Driver> Input<D> {
     }
 
     /// What waits in the first buffer.
-    fn first(&self) -> &[u8] {
+    pub(crate) fn first(&self) -> &[u8] {
         let first = self.queue.front();
         first
             .and_then(|(bytes, at)| bytes.get(*at..))

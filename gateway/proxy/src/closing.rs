@@ -134,8 +134,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 let mut timing = exchange.timing;
                 timing.enter(Stage::Send, self.reaped);
                 let (asked, about) = (exchange.asked, exchange.about);
-                if self.scribe.draws(status) {
-                    work.say(&exchange.said());
+                // It is not whole, whatever status it had.
+                if self.scribe.draws(GIVEN_UP) {
+                    self.scribe.say(work, &exchange.said());
                 }
                 work.record(asked, (status, exchange.cache), &timing, about);
             }
@@ -205,6 +206,17 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 self.close_client(io, socket, Closing::Orderly);
             } else if let Some(exchange) = self.exchange(socket) {
                 exchange.asked.keep_alive = false;
+            }
+        }
+    }
+
+    /// Ends every connection now: whose answer is under way sees that it is cut, and what was asked is counted.
+    pub fn stop(&mut self, io: &mut D) {
+        let sockets: Vec<SocketId> = self.clients.sockets().collect();
+        for socket in sockets {
+            match self.exchange(socket) {
+                Some(_) => self.cut(io, socket),
+                None => self.close_client(io, socket, Closing::Orderly),
             }
         }
     }

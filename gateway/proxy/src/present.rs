@@ -127,7 +127,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             ..question.about(self.backlog)
         };
         if self.scribe.draws(304) {
-            work.say(&question.said(io));
+            self.scribe.say(work, &question.said(io));
         }
         work.record(question.asked, (304, served.label()), &timing, about);
         self.answered(question.socket, question.asked)

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use base::{Driver, SocketId, Stamp};
+use base::{Driver, SocketId, Stamp, limits};
 use telemetry::access::{Batch, HEAD_BYTES_MAX, Line};
 use telemetry::{Cause, ShardCells};
 
@@ -56,6 +56,15 @@ impl Scribe {
             self.until_drawn = self.one_in;
         }
         self.cells.log.is_on()
+    }
+
+    /// Has the log get a connection's next record, unless what it gets of those before takes all the room there is.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn say<D: Driver>(&self, work: &mut Work<D>, said: &Said<'_>) {
+        if !work.say(said) {
+            self.cells.log.dropped.add(1);
+        }
     }
 
     /// Writes down those of the first `count` answers on a connection that are to be.
@@ -124,6 +133,8 @@ struct Mark {
     id: usize,
 }
 
+/// Bytes of heads that a connection keeps while its answers wait to be taken: as many as may wait to be read.
+const BYTES_MAX: usize = limits::PIPELINE_BYTES_MAX;
 /// Bytes that are kept for the next request.
 const KEPT_BYTES: usize = 4 * HEAD_BYTES_MAX;
 
@@ -133,8 +144,12 @@ impl Sayings {
         self.marks.is_empty()
     }
 
-    pub(crate) fn push(&mut self, said: &Said<'_>) {
+    /// False where there is no room.
+    pub(crate) fn push(&mut self, said: &Said<'_>) -> bool {
         let head = said.head.get(..HEAD_BYTES_MAX).unwrap_or(said.head);
+        if self.text.len() + head.len() + said.id.len() > BYTES_MAX {
+            return false;
+        }
         self.text.extend_from_slice(head);
         self.text.extend_from_slice(said.id);
         self.marks.push(Mark {
@@ -142,6 +157,7 @@ impl Sayings {
             head: head.len(),
             id: said.id.len(),
         });
+        true
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Said<'_>> {

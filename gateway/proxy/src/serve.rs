@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use base::{Driver, Moment, Part, Scratch as _, SocketId, limits};
+use base::{Driver, Moment, Part, Scratch as _, SocketId, Stamp, limits};
 use cache::policy::RequestFacts;
 use cache::{BodyState, NodeStore, Resident};
 use http::{BodyLength, Name};
@@ -18,7 +18,7 @@ use crate::fetch;
 use crate::notes::{Notes, Over};
 use crate::present::Served;
 use crate::read::Flow;
-use crate::scribe::Said;
+use crate::scribe::{Said, Scribe};
 use crate::table::Ticket;
 use crate::timing::Timing;
 
@@ -106,7 +106,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         if body.is_some() {
             if is_drawn {
-                work.say(&question.said(io));
+                self.scribe.say(work, &question.said(io));
             }
             work.record(asked, (status, label), &timing, about);
             return self.answered(socket, asked);
@@ -171,7 +171,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             ..About::default()
         };
         if self.scribe.draws(own.status) {
-            work.say(&question.said(io));
+            self.scribe.say(work, &question.said(io));
         }
         work.record(asked, (own.status, CacheLabel::None), &timing, about);
         self.answered(socket, asked)
@@ -240,9 +240,19 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         if self.scribe.draws(status) {
             let peer = io.peer(socket);
             match (&exchange, bytes) {
-                (Some(exchange), _) => work.say(&exchange.said()),
-                (None, Some(head)) => work.say(&Said { peer, head, id }),
-                (None, None) => work.say_unread(peer),
+                (Some(exchange), _) => self.scribe.say(work, &exchange.said()),
+                (None, Some(head)) => self.scribe.say(work, &Said { peer, head, id }),
+                (None, None) => {
+                    let head: Box<[u8]> = work.input.first().into();
+                    self.scribe.say(
+                        work,
+                        &Said {
+                            peer,
+                            head: &head,
+                            id,
+                        },
+                    );
+                }
             }
         }
         work.record(asked, (status, cache), &timing, about);
@@ -385,9 +395,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let timing = &exchange.timing;
         let (asked, status, cache) = (exchange.asked, exchange.status, exchange.cache);
         if self.scribe.draws(status) {
-            work.say(&exchange.said());
+            self.scribe.say(work, &exchange.said());
         }
         work.record(asked, (status, cache), timing, exchange.about);
+        if work.output.is_empty() && !work.sending {
+            self.count_ended(socket, io.stamp());
+        }
         self.answered(socket, exchange.asked);
         if let Answer::Serving(serving) = &exchange.answer
             && let Some(flight) = &serving.flight
@@ -469,22 +482,43 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         self.touch(socket);
     }
 
+    /// Counts answers that ended without another byte: what there was of them is with the kernel.
+    #[cold]
+    pub(crate) fn count_ended(&mut self, socket: SocketId, end: Stamp) {
+        let client = self.clients.at(socket);
+        if let Some(work) = client.and_then(|client| client.work.as_mut()) {
+            let to = (&*self.cells, &mut self.notes, &mut self.scribe);
+            count_all(to, work, (socket, end), true);
+            work.forget(work.records.len());
+        }
+    }
+
     /// Counts requests whose answers did not get out whole.
     pub(crate) fn count_unsent(&mut self, socket: SocketId, work: &Work<D>) {
-        let end = self.reaped;
-        for (record, rare) in work.told(work.records.len()) {
-            let over = Over {
-                record,
-                rare,
-                socket,
-                end,
-                whole: false,
-            };
-            count_rare(&self.cells, &mut self.notes, &over);
-        }
-        let all = work.records.len();
-        self.scribe.write(work, all, socket, end, false);
+        let to = (&*self.cells, &mut self.notes, &mut self.scribe);
+        count_all(to, work, (socket, self.reaped), false);
     }
+}
+
+/// Counts all answers on a connection.
+fn count_all<D: Driver>(
+    (cells, notes, scribe): (&ShardCells, &mut Notes, &mut Scribe),
+    work: &Work<D>,
+    (socket, end): (SocketId, Stamp),
+    whole: bool,
+) {
+    let all = work.records.len();
+    for (record, rare) in work.told(all) {
+        let over = Over {
+            record,
+            rare,
+            socket,
+            end,
+            whole,
+        };
+        count_rare(cells, notes, &over);
+    }
+    scribe.write(work, all, socket, end, whole);
 }
 
 /// The next window of a stored body. `Err` with what follows where the object outgrew its place.

@@ -4,8 +4,9 @@ mod paper;
 
 use std::num::NonZeroU32;
 
+use base::{Closing, Fault, Span};
 use paper::{World, answered, get, ok};
-use telemetry::access::Batch;
+use telemetry::access::{Batch, Line};
 
 const FRESH: &str = "Cache-Control: max-age=600\r\n";
 
@@ -87,4 +88,154 @@ fn lines_that_nobody_takes_are_bounded() {
     world.settle();
     lines(&world);
     assert_eq!(world.cells.log.waiting(), 0);
+}
+
+fn logging() -> World {
+    let one_in = NonZeroU32::new(1);
+    World::with(|settings| settings.log_one_in = one_in, 64 << 20)
+}
+
+/// What is told of every request so far that was not told before.
+fn told(world: &mut World) -> Vec<Line> {
+    let mut told = Vec::new();
+    while world.cells.log.waiting() > 0 {
+        let mut batch = Batch::default();
+        world.cells.log.take(&mut batch);
+        told.extend(batch.iter().map(|(line, ..)| *line));
+        world.settle();
+    }
+    told
+}
+
+/// Their statuses, and whether all got out.
+fn ends(world: &mut World) -> Vec<(u16, bool)> {
+    let lines = told(world).into_iter();
+    lines.map(|line| (line.noted.status, line.whole)).collect()
+}
+
+/// What ends with its connection ends without a byte that could be taken: it is whole all the same.
+#[test]
+fn an_answer_that_the_connections_end_delimits_is_whole() {
+    for cached in ["private", "max-age=600"] {
+        let mut world = logging();
+        let client = world.client();
+        world.arrives(client, b"GET /a HTTP/1.0\r\nHost: t\r\n\r\n");
+        let origin = world.origin();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nCache-Control: {cached}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        );
+        world.arrives(origin, format!("{head}5\r\nhello\r\n").as_bytes());
+        world.passes(Span::from_secs(1));
+        assert_eq!(ends(&mut world), []);
+        world.arrives(origin, b"0\r\n\r\n");
+        assert_eq!(world.closed(client), Some(Closing::Orderly));
+        assert_eq!(ends(&mut world), [(200, true)], "{cached}");
+    }
+}
+
+#[test]
+fn a_tunnel_that_both_sides_ended_is_whole() {
+    for client_first in [true, false] {
+        let mut world = logging();
+        let client = world.client();
+        let upgrade = "Connection: upgrade\r\nUpgrade: websocket\r\n";
+        world.arrives(client, &get("/ws", upgrade));
+        let origin = world.origin();
+        let switched = format!("HTTP/1.1 101 Switching Protocols\r\n{upgrade}\r\nhi");
+        world.arrives(origin, switched.as_bytes());
+        if client_first {
+            world.ends(client);
+        }
+        world.ends(origin);
+        assert_eq!(
+            ends(&mut world),
+            [(101, true)],
+            "client first: {client_first}"
+        );
+    }
+}
+
+#[test]
+fn a_body_counts_for_its_own_request() {
+    let mut world = logging();
+    let client = world.client();
+    let answer = ok(&format!("{FRESH}ETag: \"x\"\r\n"), "x");
+    let origin = answered(&mut world, client, &get("/a", ""), &answer);
+    let large = ok(FRESH, &"x".repeat(100_000));
+    world.arrives(client, &get("/large", ""));
+    world.arrives(origin, &large);
+    told(&mut world);
+    let post = b"POST /p HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc".to_vec();
+    let unchanged = get("/a", "If-None-Match: \"x\"\r\n");
+    world.arrives(
+        client,
+        &[post, get("/a", ""), unchanged, get("/large", "")].concat(),
+    );
+    world.arrives(origin, &ok("", "posted"));
+    let lines = told(&mut world).into_iter();
+    let bodies = lines.map(|line| line.noted.body_bytes);
+    assert_eq!(bodies.collect::<Vec<_>>(), [3, 0, 0, 0]);
+}
+
+#[test]
+fn what_is_cut_off_is_written_down_whatever_its_status_was() {
+    let one_in = NonZeroU32::new(1_000);
+    let mut world = World::with(|settings| settings.log_one_in = one_in, 64 << 20);
+    let client = world.client();
+    world.arrives(client, &get("/a", ""));
+    let origin = world.origin();
+    let half = b"HTTP/1.1 200 OK\r\nCache-Control: private\r\nContent-Length: 10\r\n\r\nhello";
+    world.arrives(origin, half);
+    world.fails(origin, Fault::Reset);
+    assert_eq!(ends(&mut world), [(200, false)]);
+}
+
+#[test]
+fn what_is_under_way_when_all_must_stop_is_written_down() {
+    let mut world = logging();
+    let (idle, waiting, begun) = (world.client(), world.client(), world.client());
+    let sending = world.client();
+    let origin = answered(&mut world, idle, &get("/a", ""), &ok(FRESH, "x"));
+    world.arrives(begun, &get("/b", ""));
+    let half = b"HTTP/1.1 200 OK\r\nCache-Control: private\r\nContent-Length: 10\r\n\r\nhello";
+    world.arrives(origin, half);
+    world.arrives(waiting, &get("/c", ""));
+    world.io.hold_sends = true;
+    world.arrives(sending, &get("/a", ""));
+    told(&mut world);
+    world.proxy.stop(&mut world.io);
+    world.settle();
+    let mut ended = ends(&mut world);
+    ended.sort_unstable();
+    assert_eq!(ended, [(200, false), (499, false), (499, false)]);
+    assert_eq!(world.closed(begun), Some(Closing::Reset));
+    assert_eq!(world.proxy.clients(), 0);
+}
+
+/// Who asks and asks and takes nothing does not have the heads of all it asked kept for it.
+#[test]
+fn heads_that_wait_for_a_client_to_take_its_answers_are_bounded() {
+    let mut world = logging();
+    let client = world.client();
+    answered(&mut world, client, &get("/a", ""), &ok(FRESH, "x"));
+    told(&mut world);
+    world.io.keep = false;
+    world.io.hold_sends = true;
+    let request = get("/a", &format!("Cookie: {}\r\n", "c".repeat(3_900)));
+    for _ in 0..100 {
+        world.arrives(client, &request);
+    }
+    world.io.hold_sends = false;
+    world.io.release();
+    world.settle();
+    let written = told(&mut world).len();
+    assert!(
+        written > 10 && written * request.len() <= 64 << 10,
+        "{written}"
+    );
+    let lost = world.cells.log.dropped.read();
+    assert_eq!(written as u64 + lost, 100);
+    // Those who ask after it have room again.
+    world.arrives(client, &request);
+    assert_eq!(told(&mut world).len(), 1);
 }

@@ -18,6 +18,7 @@ pub(crate) fn start(log: &Log, verbose: bool) {
     let lines = fmt()
         .with_max_level(level)
         .with_target(false)
+        .log_internal_errors(false)
         .with_writer(|| Lines);
     let set = match log.format {
         LogFormat::Plain => {
@@ -44,11 +45,12 @@ impl Write for Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
         let text = text.replace("(os error ", "(errno ");
-        io::stderr().write_all(text.as_bytes())?;
+        // Where nobody reads any more, or a disk is full, the event is lost: whoever hears of that would write here too.
+        let _ = io::stderr().write_all(text.as_bytes());
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }

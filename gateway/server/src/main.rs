@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            let _ = writeln!(std::io::stderr(), "{failure}");
             failure.code()
         }
     }

@@ -185,6 +185,19 @@ fn hup_checks_the_file_and_keeps_what_is_in_force() {
 }
 
 #[test]
+fn events_that_nobody_reads_any_more_are_lost_and_nothing_else() {
+    let mut gateway = Gateway::start(&["--demo"]);
+    gateway.deafen();
+    gateway.signal("HUP");
+    let checked = "log_events_total{event=\"config_checked\",level=\"info\"} 2";
+    let is_heeded = |_| get(gateway.metrics, "/metrics").body.contains(checked);
+    assert!((0..10_000).any(is_heeded), "HUP is heeded");
+    assert_eq!(get(gateway.operator, "/health").status, 200);
+    gateway.signal("TERM");
+    assert_eq!(gateway.end().0, 0);
+}
+
+#[test]
 fn a_file_without_routes_serves_the_built_in_paths_and_says_so() {
     let file = TempFile::new("bare", "");
     let gateway = Gateway::start(&["-c", file.path()]);

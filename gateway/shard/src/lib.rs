@@ -96,6 +96,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
                 Err(_) => self.rebuild()?,
             }
             if self.mailboxes.is_stopping() {
+                self.proxy.stop(&mut self.driver);
                 self.driver.quiesce()?;
                 return Ok(Ended::Stopped);
             }

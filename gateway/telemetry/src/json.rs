@@ -102,7 +102,7 @@ impl<'a> Object<'a> {
     }
 }
 
-/// RFC 8259 section 7: quotes, backslashes and everything below U+0020 are escaped.
+/// RFC 8259 section 7: quotes, backslashes and everything below U+0020 are escaped; and what else ends lines or steers terminals.
 fn write_string(text: &mut String, value: &str) {
     text.push('"');
     for c in value.chars() {
@@ -112,7 +112,7 @@ fn write_string(text: &mut String, value: &str) {
             '\n' => text.push_str("\\n"),
             '\r' => text.push_str("\\r"),
             '\t' => text.push_str("\\t"),
-            c if c < ' ' => {
+            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
                 let _ = write!(text, "\\u{:04x}", u32::from(c));
             }
             c => text.push(c),
@@ -125,6 +125,17 @@ fn write_string(text: &mut String, value: &str) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn what_ends_lines_or_steers_terminals_is_escaped() {
+        let mut text = String::new();
+        write_string(
+            &mut text,
+            "\0\n\u{1b}\u{7f}\u{85}\u{9b}\u{2028}\u{2029}\u{e9}",
+        );
+        let escaped = r#""\u0000\n\u001b\u007f\u0085\u009b\u2028\u2029"#;
+        assert_eq!(text, format!("{escaped}\u{e9}\""));
+    }
 
     proptest! {
         #[test]

@@ -52,7 +52,7 @@ impl Writer {
     }
 }
 
-/// What a head says. Of one that cannot be read, or was cut off, the first line as far as it goes.
+/// What a head says. Of one that cannot be read, or was cut off, what its whole lines say, and the first as far as it goes.
 #[derive(Default)]
 struct Heard<'a> {
     method: &'a [u8],
@@ -81,17 +81,31 @@ impl<'a> Heard<'a> {
             ..Self::default()
         };
         if let Parsed::Whole(request) = parse_request(head, table, &limits) {
-            heard.host = request.host;
             for (_, name, value) in request.fields.iter() {
-                let place = match name {
-                    name if name.eq_ignore_ascii_case(b"referer") => &mut heard.referer,
-                    name if name.eq_ignore_ascii_case(b"user-agent") => &mut heard.user_agent,
-                    _ => continue,
-                };
-                *place = value;
+                heard.field(name, value);
+            }
+            heard.host = request.host;
+        } else {
+            // The last piece is cut off, or ends the head.
+            let lines = head.split_inclusive(|byte| *byte == b'\n');
+            for line in lines.filter_map(|line| line.strip_suffix(b"\n")) {
+                if let Some(at) = line.iter().position(|byte| *byte == b':') {
+                    let (name, value) = line.split_at(at);
+                    heard.field(name, value.get(1..).unwrap_or_default().trim_ascii());
+                }
             }
         }
         heard
+    }
+
+    fn field(&mut self, name: &[u8], value: &'a [u8]) {
+        let place = match name {
+            name if name.eq_ignore_ascii_case(b"host") => &mut self.host,
+            name if name.eq_ignore_ascii_case(b"referer") => &mut self.referer,
+            name if name.eq_ignore_ascii_case(b"user-agent") => &mut self.user_agent,
+            _ => return,
+        };
+        *place = value;
     }
 
     fn lossy(&self, id: &[u8]) -> Texts {
@@ -171,5 +185,84 @@ fn escaped(text: &mut String, bytes: &[u8]) {
             }
             byte => text.push(char::from(*byte)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Span, Stamp};
+    use telemetry::{CacheLabel, Cause, MethodLabel, Noted, RouteLabel, Spent, Trace};
+
+    use super::*;
+
+    fn noted() -> Noted {
+        Noted {
+            cause: Cause::Drawn,
+            end: Stamp(0),
+            duration: Span::ZERO,
+            spent: Spent::default(),
+            count: 1,
+            method: MethodLabel::Get,
+            status: 200,
+            route: RouteLabel::NoMatch,
+            cache: CacheLabel::None,
+            key: 0,
+            connection: 0,
+            sent_bytes: 0,
+            body_bytes: 0,
+            backlog: 0,
+            upstream: None,
+            trace: Trace::default(),
+        }
+    }
+
+    fn heard(head: &[u8]) -> [String; 6] {
+        let mut table = FieldTable::new();
+        let Texts([said @ .., _]) = Heard::of(head, &mut table).lossy(b"");
+        said
+    }
+
+    #[test]
+    fn a_head_says_who_asks_what() {
+        let said =
+            heard(b"GET http://Other/a HTTP/1.1\r\nHost: t\r\nuser-agent: u\r\nReferer: r\r\n\r\n");
+        assert_eq!(
+            said,
+            ["GET", "http://Other/a", "HTTP/1.1", "Other", "r", "u"]
+        );
+    }
+
+    #[test]
+    fn of_a_head_that_is_cut_off_the_whole_lines_are_read() {
+        let cookie = "c".repeat(5_000);
+        let head =
+            format!("GET /a HTTP/1.1\r\nHost: t\r\nUser-Agent: u\r\nCookie: {cookie}\r\n\r\n");
+        let head = &head.as_bytes()[..HEAD_BYTES_MAX];
+        assert_eq!(heard(head), ["GET", "/a", "HTTP/1.1", "t", "", "u"]);
+        let head = b"GET /a HTTP/1.1\r\nHost: t\r\nUser-Agent: only a pa";
+        assert_eq!(heard(head), ["GET", "/a", "HTTP/1.1", "t", "", ""]);
+    }
+
+    #[test]
+    fn a_line_stays_one_line_whatever_is_said() {
+        let head = b"GET /\xe2\x80\xa8\xff\"\\\x1b[0m HTTP/1.1\r\nHost: t\r\nUser-Agent: \xc2\x85a\"\t\r\n\r\n";
+        let mut text = String::new();
+        let mut table = FieldTable::new();
+        let line = Line::of(noted(), true, None);
+        combined(&mut text, 0, &line, &Heard::of(head, &mut table));
+        assert_eq!(
+            text,
+            "- - - [01/Jan/1970:00:00:00 +0000] \"GET /\\xE2\\x80\\xA8\\xFF\\x22\\x5C\\x1B[0m HTTP/1.1\" 200 0 \"-\" \"\\xC2\\x85a\\x22\"\n"
+        );
+        let mut batch = Batch::with_room();
+        batch.push(line, head, b"i\nd");
+        let mut writer = Writer::new(Labels::default(), true);
+        let text = writer.words(ShardId(0), &batch, Moment(0), 0).to_owned();
+        assert!(
+            text.chars().all(|c| !c.is_control() || c == '\n'),
+            "{text:?}"
+        );
+        assert!(!text.contains('\u{2028}'), "{text:?}");
+        assert_eq!(text.lines().count(), 1, "{text:?}");
     }
 }

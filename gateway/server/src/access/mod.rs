@@ -25,7 +25,7 @@ use sink::Sink;
 
 /// Rest between looks while lines come in numbers.
 const BUSY_REST: Duration = Duration::from_millis(5);
-/// Rest between looks otherwise: so old is a line at most when it is written.
+/// Rest between looks otherwise: a line waits for one, or for the next where one before it waits.
 const REST: Duration = Duration::from_millis(100);
 /// From how many lines of one shard a look on the next is soon.
 const MANY: usize = 256;

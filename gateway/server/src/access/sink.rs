@@ -1,7 +1,8 @@
 //! Where the access log goes.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::path::PathBuf;
 
 use crate::events::log;
@@ -76,8 +77,14 @@ fn put(out: &mut impl Write, torn: bool, lines: &[u8]) -> io::Result<()> {
     out.write_all(lines)
 }
 
+/// A pipe is opened for reading too: so nobody waits for its reader, at the start least of all.
 fn appended(path: &PathBuf) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    let is_pipe = fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo());
+    OpenOptions::new()
+        .read(is_pipe)
+        .append(true)
+        .create(!is_pipe)
+        .open(path)
 }
 
 #[cfg(test)]

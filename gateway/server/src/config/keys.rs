@@ -360,7 +360,7 @@ const TELEMETRY: &[Key] = &[
         "access_log_one_in",
         Kind::Count(1, 1_000_000_000),
         "1",
-        "Of how many requests one gets a line. Those answered 499 and above get theirs always.",
+        "Of how many requests one gets a line. Those answered 499 and above and those cut off get theirs always.",
     )),
 ];
 

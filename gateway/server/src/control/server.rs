@@ -50,11 +50,16 @@ pub(crate) async fn serve(
     listener.set_nonblocking(true)?;
     let listener = TcpListener::from_std(listener)?;
     loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+        // Nobody else takes places: the one that is free now is free when somebody comes.
+        let Ok(free) = permits.acquire().await else {
             return Ok(());
         };
+        drop(free);
         match listener.accept().await {
             Ok((stream, peer)) => {
+                let Ok(permit) = Arc::clone(&permits).try_acquire_owned() else {
+                    continue;
+                };
                 let router = router.clone().layer(Extension(Peer(peer)));
                 tokio::spawn(connection(stream, router, permit));
             }
@@ -76,4 +81,28 @@ async fn connection(stream: TcpStream, router: Router, permit: OwnedSemaphorePer
         log!(ControlConnectionFailed, %why, "a connection broke");
     }
     drop(permit);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_place_is_taken_by_a_connection_and_by_nothing_else() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("bound");
+        let places = Places::new();
+        tokio::spawn(serve(listener, Router::new(), places.clone()));
+        let becomes = async |count| {
+            while places.taken() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        let one = TcpStream::connect(address).await.expect("connected");
+        becomes(1).await;
+        let other = TcpStream::connect(address).await.expect("connected");
+        becomes(2).await;
+        drop((one, other));
+        becomes(0).await;
+    }
 }

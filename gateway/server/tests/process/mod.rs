@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// No story takes longer; one that does has failed.
@@ -74,6 +75,7 @@ pub(crate) const BESIDE_OTHERS: [&str; 10] = [
 pub(crate) struct Gateway {
     child: Child,
     events: Receiver<String>,
+    listener: Option<JoinHandle<()>>,
     /// Addresses of the listeners `data`, `operator` and `metrics`.
     pub(crate) data: SocketAddr,
     pub(crate) operator: SocketAddr,
@@ -92,17 +94,17 @@ impl Gateway {
             .expect("started");
         let (send, events) = channel();
         let log = BufReader::new(child.stderr.take().expect("piped"));
-        std::thread::Builder::new()
+        let listener = std::thread::Builder::new()
             .spawn(move || {
-                for line in log.lines().map_while(Result::ok) {
-                    let _ = send.send(line);
-                }
+                let mut lines = log.lines().map_while(Result::ok);
+                while lines.next().is_some_and(|line| send.send(line).is_ok()) {}
             })
             .expect("a thread");
         let nowhere = SocketAddr::from(([127, 0, 0, 1], 0));
         let mut gateway = Self {
             child,
             events,
+            listener: Some(listener),
             data: nowhere,
             operator: nowhere,
             metrics: nowhere,
@@ -137,6 +139,16 @@ impl Gateway {
             seen += &line;
             seen.push('\n');
         }
+    }
+
+    /// Has nobody read its events any more: the pipe is closed.
+    pub(crate) fn deafen(&mut self) {
+        let (_, deaf) = channel();
+        self.events = deaf;
+        // The reader leaves with the next event.
+        self.signal("HUP");
+        let listener = self.listener.take().expect("once");
+        listener.join().expect("ended");
     }
 
     /// Sends a signal by its name.
