@@ -32,13 +32,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         if !work.records.is_empty() {
             self.count_ended(socket, io.stamp());
+            return self.settle(io, socket);
         }
-        let Some(client) = self.clients.at(socket) else {
+        if work.exchange.is_some() {
             return;
-        };
-        let Some(work) = client.work.as_ref().filter(|it| it.exchange.is_none()) else {
-            return;
-        };
+        }
         if client.last {
             return self.end_after_last(io, socket);
         }
