@@ -73,6 +73,8 @@ pub(crate) struct Work<D: Driver> {
     /// The next rare is one of them.
     is_said: bool,
     pub(crate) exchange: Option<Exchange<D>>,
+    /// Since when a request waits in the input that could not be taken yet, for want of scratch or of the index.
+    pub(crate) waits_since: Option<Stamp>,
     /// Bytes of request body received, and since when.
     pub(crate) body_received: u64,
     pub(crate) body_since: Moment,
@@ -226,6 +228,7 @@ impl<D: Driver> Work<D> {
             sayings: Sayings::default(),
             is_said: false,
             exchange: None,
+            waits_since: None,
             body_received: 0,
             body_since: Moment(0),
         }
@@ -251,6 +254,7 @@ impl<D: Driver> Work<D> {
         self.sayings.clear();
         self.is_said = false;
         self.exchange = None;
+        self.waits_since = None;
         self.body_received = 0;
     }
 

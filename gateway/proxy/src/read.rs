@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use base::{Driver, Room, SocketId, limits};
+use base::{Driver, Room, SocketId, Stamp, limits};
 use cache::NodeStore;
 use http::{Parsed, Refusal, parse_request};
 
@@ -88,8 +88,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             let Some((bytes, at)) = work.input.pop(head_bytes) else {
                 break;
             };
-            let stop = self.read(io, socket, &bytes, at);
-            if !self.keep_rest(io, socket, bytes, stop) {
+            let arrival = work.waits_since.take().unwrap_or_else(|| io.arrival());
+            let stop = self.read(io, socket, (&bytes, at), arrival);
+            if !self.keep_rest(io, socket, bytes, (stop, arrival)) {
                 break;
             }
         }
@@ -97,8 +98,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// Decides on the requests in `bytes` one after the other.
-    fn read(&mut self, io: &mut D, socket: SocketId, bytes: &Bytes<D>, mut at: usize) -> Stop {
-        let arrival = io.arrival();
+    fn read(
+        &mut self,
+        io: &mut D,
+        socket: SocketId,
+        (bytes, mut at): (&Bytes<D>, usize),
+        arrival: Stamp,
+    ) -> Stop {
         let mut begun = io.stamp();
         let mut table = self.table.take().unwrap_or_default();
         let stop = loop {
@@ -138,7 +144,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// Puts back what was not read; whether to go on.
-    fn keep_rest(&mut self, io: &mut D, socket: SocketId, bytes: Bytes<D>, stop: Stop) -> bool {
+    fn keep_rest(
+        &mut self,
+        io: &mut D,
+        socket: SocketId,
+        bytes: Bytes<D>,
+        (stop, arrival): (Stop, Stamp),
+    ) -> bool {
         let Some(client) = self.clients.at(socket) else {
             return false;
         };
@@ -162,12 +174,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             }
             Stop::Parched(at) => {
                 work.input.put_back(bytes, at);
+                work.waits_since = Some(arrival);
                 self.cells.scratch_starvation.add(1);
                 self.parched.push(socket);
                 false
             }
             Stop::PutOff(at) => {
                 work.input.put_back(bytes, at);
+                work.waits_since = Some(arrival);
                 self.put_off(socket);
                 false
             }

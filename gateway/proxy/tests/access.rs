@@ -239,3 +239,25 @@ fn heads_that_wait_for_a_client_to_take_its_answers_are_bounded() {
     world.arrives(client, &request);
     assert_eq!(told(&mut world).len(), 1);
 }
+
+/// Past a turn's share of the index a request is decided on in the next: it has waited all the same.
+#[test]
+fn a_request_that_is_put_off_counts_from_its_own_turn() {
+    let mut world = logging();
+    let (first, other) = (world.client(), world.client());
+    world.io.stamp_step = 60_000; // a call of the index takes 60 us
+    let begun = base::Stamp(world.io.now.moment.0);
+    world.proxy.begin_turn(&mut world.io, begun, 2);
+    for (socket, target) in [(first, "/a"), (other, "/b")] {
+        let buffer = world.io.buffer(&get(target, ""));
+        let received = base::Completion::Received { socket, buffer };
+        world.proxy.complete(&mut world.io, received);
+    }
+    world.proxy.end_turn(&mut world.io);
+    assert_eq!(world.io.connects.len(), 1, "the other waits");
+    world.passes(Span::from_secs(1));
+    assert_eq!(world.io.connects.len(), 2);
+    world.fails(other, Fault::Reset);
+    let lines = told(&mut world);
+    assert!(lines[0].noted.duration >= Span::from_secs(1), "{lines:?}");
+}

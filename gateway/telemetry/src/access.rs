@@ -159,10 +159,17 @@ impl Handover {
         }
     }
 
-    /// Leaves what is left when the shard ends.
+    /// Leaves what is left when the shard ends, or is built anew; dropped where as much waits already.
     pub fn leave(&self, batch: &mut Batch) {
         let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
-        slot.append(batch);
+        if slot.len() < LINES_MAX {
+            return slot.append(batch);
+        }
+        drop(slot);
+        let lost = batch.len() as u64;
+        self.dropped.add(lost);
+        self.written.set(self.written.read() - lost);
+        batch.clear();
     }
 
     /// Takes what waits, for an empty batch. The log's thread's.
