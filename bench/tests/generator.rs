@@ -162,8 +162,8 @@ fn run(arguments: &str) -> Ran {
         .output()
         .expect("it runs");
     let text = said(&output);
-    let json =
-        std::fs::read_to_string(&file).unwrap_or_else(|_| panic!("no report; it said {text}"));
+    let json = std::fs::read_to_string(&file)
+        .unwrap_or_else(|_| panic!("no report; {}: {text}", output.status));
     let _ = std::fs::remove_file(&file);
     Ran {
         code: output.status.code().expect("a code"),
@@ -291,8 +291,9 @@ fn what_is_wrong_with_answers_is_counted_by_kind() {
                     }
                 }
             });
+            let timeout = if kind == "timeout" { "250ms" } else { "10s" };
             let ran = run(&format!(
-                "-t1 -c2 -d600ms -R20 --timeout 250ms --backend {backend} http://{address}/"
+                "-t1 -c2 -d600ms -R20 --timeout {timeout} --backend {backend} http://{address}/"
             ));
             ran.ended_well();
             let counted = if kind.is_empty() {
