@@ -19,7 +19,7 @@ use crate::clock;
 /// Connections that are being opened at once before the start: a listener's queue is short.
 const OPENING_MAX: usize = 64;
 /// Requests of an open loop that leave between two looks, so that catching up does not look away for long.
-const SENDS_MAX: usize = 16;
+const SENDS_MAX: usize = 8;
 /// Before a request is due the thread wakes this much earlier and spins.
 const SPIN_NS: u64 = 100_000;
 /// Connections are looked through for time-outs, a tenth of them each time.
@@ -319,7 +319,7 @@ impl<'p, D: Driver> Worker<'p, D> {
         let late = now.saturating_sub(since);
         self.tally.lateness.saturating_record(late);
         if late > GAP_NS {
-            match self.gaps.excuses(since) {
+            match self.gaps.excuses(late) {
                 true => self.tally.late.taken += 1,
                 false => self.tally.late.own += 1,
             }
