@@ -235,7 +235,7 @@ fn a_closed_loop_is_wrks() {
 fn a_closed_loop_agrees_with_itself_and_with_wrk() {
     both_backends(|backend| {
         let floor = Floor::start();
-        let load = format!("-t1 -c32 -d2s --latency http://{}/x", floor.address);
+        let load = format!("-t1 -c32 -d1s --latency http://{}/x", floor.address);
         let ran = run(&format!("{load} --backend {backend}"));
         let busy = ran.us("/requests_per_second") * ran.us("/latency_us/actual/mean") / 1e6;
         assert!(

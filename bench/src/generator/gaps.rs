@@ -9,8 +9,6 @@ const READ_NS: u64 = 1_000_000;
 /// have been ours: a hypervisor that takes it is not seen in the thread's CPU time.
 const OPERATION_FACTOR: u64 = 4;
 const TURN_NS: u64 = 100_000;
-/// How much longer than a gap catching up may take, for its lateness still to be the gap's.
-const EXCUSE_FACTOR: u64 = 4;
 
 /// Whose doing a gap was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +66,8 @@ pub(crate) struct Gaps {
     /// CPU time in which a hypervisor had the CPU.
     hidden_ns: u64,
     start_cpu: u64,
-    excused_until: u64,
+    /// Time taken since the loop last had nothing to do.
+    debt_ns: u64,
 }
 
 /// Three clocks at one time.
@@ -99,7 +98,7 @@ impl Gaps {
             spun_ns: 0,
             hidden_ns: 0,
             start_cpu: cpu,
-            excused_until: 0,
+            debt_ns: 0,
         }
     }
 
@@ -129,16 +128,17 @@ impl Gaps {
         (self.spun_ns, self.hidden_ns)
     }
 
-    /// Whether a request that leaves now is late because the CPU was taken, and the loop still catches up.
+    /// Whether a request leaves this late because the CPU was taken and the loop has been catching up since. A loop that
+    /// falls back further than that is slow itself.
     #[inline]
-    pub(crate) fn excuses(&self, at: u64) -> bool {
-        at < self.excused_until
+    pub(crate) fn excuses(&self, late_ns: u64) -> bool {
+        late_ns <= self.debt_ns + GAP_NS
     }
 
-    /// Nothing is due any more: later lateness has another reason.
+    /// Nothing is due: later lateness has another reason.
     #[inline]
     pub(crate) fn caught_up(&mut self) {
-        self.excused_until = 0;
+        self.debt_ns = 0;
     }
 
     #[cold]
@@ -161,8 +161,7 @@ impl Gaps {
             // A hypervisor had the CPU: that is in the CPU time.
             self.hidden_ns += (gap - missing).min(used);
         }
-        let until = look.at.saturating_add(EXCUSE_FACTOR * gap);
-        self.excused_until = self.excused_until.max(until);
+        self.debt_ns += gap;
         self.read(look, cpu, missing.saturating_sub(gap));
         Cause::Taken
     }
@@ -225,7 +224,9 @@ mod tests {
                 longest_ns: 3 * MS
             }
         );
-        assert!(gaps.excuses(4 * MS) && gaps.excuses(20 * MS - 1) && !gaps.excuses(20 * MS));
+        assert!(gaps.excuses(4 * MS) && !gaps.excuses(5 * MS));
+        gaps.caught_up();
+        assert!(!gaps.excuses(MS));
     }
 
     #[test]

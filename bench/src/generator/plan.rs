@@ -118,7 +118,7 @@ impl Shared {
 }
 
 impl Recent {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             latencies: histogram::of_times(),
             errors: 0,

@@ -380,6 +380,17 @@ mod tests {
     }
 
     #[test]
+    fn a_second_of_progress_is_a_line() {
+        let mut recent = Recent::new();
+        (0..1_500).for_each(|_| recent.latencies.saturating_record(250_000));
+        recent.errors = 3;
+        assert_eq!(
+            progress(&recent).trim(),
+            "1500 requests/s, p99 250.11us, 3 errors"
+        );
+    }
+
+    #[test]
     fn a_run_that_proves_nothing_says_so() {
         assert!(shown("").contains("Certified:"));
         assert!(shown("-R 500").contains("Not certified: too few clean windows"));
