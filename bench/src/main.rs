@@ -9,6 +9,8 @@ mod idle;
 mod load;
 mod peers;
 mod process;
+#[expect(dead_code, reason = "written and read by what comes next")]
+mod record;
 mod report;
 mod scenario;
 mod server;

@@ -1,0 +1,122 @@
+//! What measuring leaves behind: the JSON that the generator, the comparisons and the judge write, and the judge and the
+//! reports read. Times are in microseconds where a name says so.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of this shape. A reader refuses every other.
+pub(crate) const SCHEMA: u32 = 1;
+
+/// Runs that belong together, measured in turns.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Record {
+    pub(crate) schema: u32,
+    /// When it was begun, seconds of Unix time.
+    pub(crate) at: u64,
+    pub(crate) host: Host,
+    /// In the order in which they were made.
+    pub(crate) runs: Vec<Run>,
+}
+
+/// What of the host decides whether figures can be compared.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Host {
+    pub(crate) cpu: String,
+    pub(crate) cpus: u32,
+    pub(crate) kernel: String,
+    /// Of CPU 0, empty where there is none.
+    pub(crate) governor: String,
+    /// By vulnerability, as the kernel words them.
+    pub(crate) mitigations: BTreeMap<String, String>,
+    pub(crate) memory_bytes: u64,
+    /// Transparent ones as configured, and explicit ones reserved.
+    pub(crate) hugepages: String,
+    pub(crate) congestion_control: String,
+}
+
+/// One server under one scenario, once.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Run {
+    pub(crate) scenario: String,
+    pub(crate) server: String,
+    /// What `-V` says of a gateway, the version of a peer.
+    pub(crate) build: String,
+    /// Counted from 1 within the record.
+    pub(crate) round: u32,
+    /// User and system time of the server for a request; none where its processes are out of sight.
+    pub(crate) cpu_us_per_request: Option<f64>,
+    pub(crate) peak_rss_bytes: Option<u64>,
+    pub(crate) load: Load,
+}
+
+/// What the generator saw.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Load {
+    pub(crate) url: String,
+    /// Requests a second of an open loop.
+    pub(crate) rate: Option<u64>,
+    pub(crate) threads: u32,
+    pub(crate) connections: u32,
+    pub(crate) seconds: f64,
+    pub(crate) requests: u64,
+    pub(crate) requests_per_second: f64,
+    pub(crate) bytes: u64,
+    /// By kind.
+    pub(crate) errors: BTreeMap<String, u64>,
+    /// For all time.
+    pub(crate) latency: Latencies,
+    /// In clean windows, of open loops.
+    pub(crate) clean: Option<Clean>,
+    /// The generator's own CPU time for a request.
+    pub(crate) generator_cpu_us_per_request: f64,
+    /// The share of its time in which the busiest thread worked.
+    pub(crate) generator_busy: f64,
+    /// Names of what stood out.
+    pub(crate) findings: Vec<String>,
+    pub(crate) certified: bool,
+    /// One a second, in order.
+    pub(crate) seconds_series: Vec<Second>,
+}
+
+/// From the intended send, and from the actual one.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Latencies {
+    pub(crate) corrected: Distribution,
+    pub(crate) actual: Distribution,
+}
+
+/// Quantiles, and the counts they come from.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Distribution {
+    pub(crate) count: u64,
+    pub(crate) mean_us: f64,
+    pub(crate) p50_us: f64,
+    pub(crate) p90_us: f64,
+    pub(crate) p99_us: f64,
+    pub(crate) p99_9_us: f64,
+    pub(crate) p99_99_us: f64,
+    pub(crate) max_us: f64,
+    /// Highest value of a bucket in microseconds and its count, of buckets that hold any, in order; three digits.
+    pub(crate) buckets: Vec<(f64, u64)>,
+}
+
+/// Windows of 5 ms without a gap.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Clean {
+    pub(crate) windows: u64,
+    pub(crate) of: u64,
+    pub(crate) latency: Latencies,
+}
+
+/// What came in one second of a run.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Second {
+    pub(crate) requests: u64,
+    pub(crate) errors: u64,
+    /// Corrected.
+    pub(crate) p99_us: f64,
+    /// CPU time of the server in it, over a second; none where its processes are out of sight.
+    pub(crate) server_cpu: Option<f64>,
+    pub(crate) generator_cpu: f64,
+}
