@@ -34,6 +34,10 @@ pub trait Driver: Sized + 'static {
     /// if the loop did not sleep, the wake-up if it did.
     fn arrival(&self) -> Stamp;
 
+    /// The same of what this turn brought of one socket: nearer to the truth after a stall, where the kernel remembers when
+    /// the last of it came. For a socket that received in this turn.
+    fn arrived(&self, socket: SocketId) -> Stamp;
+
     /// A scratch buffer, or `None` while all of them are in flight.
     fn scratch(&mut self) -> Option<Self::Scratch>;
 

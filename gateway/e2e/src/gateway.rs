@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, waitpid};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use crate::client::Client;
@@ -235,6 +237,29 @@ impl Gateway {
             let stat = fs::read_to_string(task.path().join("stat"));
             stat.is_ok_and(|stat| state(&stat) == Some(true))
         })
+    }
+
+    /// One shard's thread does not run while `meanwhile` does; the rest of the process goes on.
+    ///
+    /// # Panics
+    /// Where the kernel forbids to trace one's own children, or there is no such shard.
+    pub fn stall<T>(&self, shard: usize, meanwhile: impl FnOnce() -> T) -> T {
+        let thread = self.thread(&format!("shard-{shard}"));
+        ptrace::seize(thread, ptrace::Options::empty()).expect("children can be traced");
+        ptrace::interrupt(thread).expect("it runs");
+        waitpid(thread, Some(WaitPidFlag::__WALL)).expect("it stops");
+        let made = meanwhile();
+        ptrace::detach(thread, None).expect("it was stopped");
+        made
+    }
+
+    fn thread(&self, name: &str) -> nix::unistd::Pid {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.run.child.id()));
+        let found = tasks.expect("it runs").flatten().find(|task| {
+            fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim() == name)
+        });
+        let id = found.and_then(|task| task.file_name().to_str()?.parse().ok());
+        nix::unistd::Pid::from_raw(id.expect("a thread of this name"))
     }
 
     fn pid(&self) -> Option<Pid> {

@@ -17,6 +17,7 @@ both_drivers!(
     percentile_threshold_and_top_narrow_it,
     a_wrong_question_is_told_what_would_be_right,
     a_process_that_was_stopped_shows_in_what_its_requests_waited,
+    a_shard_that_stood_still_shows_in_what_each_of_its_requests_waited,
 );
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
@@ -226,5 +227,43 @@ fn a_process_that_was_stopped_shows_in_what_its_requests_waited(backend: Backend
     let mut watch = Watch::of(&gateway);
     eventually("the summary has it", || {
         watch.sample("request_latency_seconds", &["quantile=\"1\""]) > 0.2
+    });
+}
+
+/// The shard alone, for 50 ms: everybody's wait shows from when they asked, on both sides.
+fn a_shard_that_stood_still_shows_in_what_each_of_its_requests_waited(backend: Backend) {
+    const STALL: Duration = Duration::from_millis(50);
+    let origin = Origin::answering(ok("Cache-Control: max-age=60\r\n", "hello"));
+    let gateway = setup(&origin, backend, "1us")
+        .set("telemetry", "slow_threshold", "\"1us\"")
+        .set("api_gateway", "worker_threads", "1")
+        .start();
+    let mut clients = [gateway.client(), gateway.client()];
+    for client in &mut clients {
+        client.ask(get("/a"));
+    }
+    let traced = |id| format!("traceparent: 00-{id:032x}-b7ad6b7169203331-01\r\n");
+    let [early, late] = &mut clients;
+    gateway.stall(0, || {
+        early.send(get_with("/a", &traced(1)));
+        // For so long, and nothing ends it sooner.
+        becomes(STALL, || false);
+        late.send(get_with("/a", &traced(2)));
+    });
+    assert!(early.response().status == 200 && late.response().status == 200);
+    let waited = |id: u32| {
+        let id = format!("{id:032x}");
+        let requests = kept(&gateway, "slow");
+        let request = requests.iter().find(|request| request["trace_id"] == id)?;
+        request["stages_seconds"]["wait"].as_f64()
+    };
+    let both = || waited(1).zip(waited(2));
+    eventually("both are kept", || both().is_some());
+    let (early, late) = both().expect("they were kept");
+    // Less two ticks of the slowest kernel.
+    assert!(early > 0.03 && late < early - 0.01, "{early} and {late}");
+    let mut watch = Watch::of(&gateway);
+    eventually("the summary has it", || {
+        watch.sample("request_latency_seconds", &["quantile=\"1\""]) > 0.03
     });
 }

@@ -12,11 +12,17 @@ const ACTIVE_NS: u64 = 1_000_000_000;
 /// A look that took longer was interrupted: what came meanwhile was not seen by it.
 const LOOK_NS_MAX: u64 = 1_000_000;
 
+/// What a turn finds may have waited for this long: each connection is asked when its bytes came. Two ticks of 250 Hz, below
+/// which the answer would tell nothing.
+const STALL_NS: u64 = 8_000_000;
+
 /// The times of a driver's turns.
 pub(crate) struct Pace {
     clock: Clock,
     now: Now,
     arrival: Stamp,
+    /// What the turn finds came after this.
+    after: Stamp,
     /// From when the turn looks for what came.
     looks: Stamp,
     /// Since when what the next turn finds may have been there.
@@ -41,6 +47,7 @@ impl Pace {
             clock,
             now: clock.now_at(stamp),
             arrival: stamp,
+            after: stamp,
             looks: stamp,
             looked: stamp,
             left: 0,
@@ -67,6 +74,20 @@ impl Pace {
         self.arrival
     }
 
+    /// Whether what the turn found may have waited for so long that it is worth asking the kernel since when.
+    #[inline]
+    pub(crate) fn stalled(&self) -> bool {
+        (Stamp(self.now.moment.0) - self.arrival).0 > STALL_NS
+    }
+
+    /// Since when bytes have waited that came `ago_ns` before now as the kernel remembers it.
+    pub(crate) fn arrived(&self, ago_ns: Option<u64>) -> Stamp {
+        let now = self.clock.stamp();
+        ago_ns.map_or(self.arrival, |ago| {
+            Stamp(now.0.saturating_sub(ago)).max(self.after).min(now)
+        })
+    }
+
     pub(crate) fn idle_ns(&self) -> u64 {
         self.idle_ns
     }
@@ -90,7 +111,7 @@ impl Pace {
     /// This turn does not sleep: what it finds may have been there since the turn before looked.
     #[inline]
     pub(crate) fn awake(&mut self) {
-        self.arrival = self.looked;
+        (self.arrival, self.after) = (self.looked, self.looked);
     }
 
     /// From here, how long a sleep may last that was asked to end at `until`.
@@ -117,7 +138,7 @@ impl Pace {
         let (mut empty, mut begins) = (rest.from, rest.from);
         while (begins - rest.from).0 < spin_ns {
             if look() {
-                (self.arrival, self.looks) = (empty, empty);
+                (self.arrival, self.after, self.looks) = (empty, empty, empty);
                 self.spun_ns += (begins - rest.from).0;
                 return true;
             }
@@ -151,7 +172,7 @@ impl Pace {
         let woke = self.clock.stamp();
         self.idle_ns += (woke - rest.from).0;
         self.arrival = woke.min(Stamp(rest.from.0.saturating_add(rest.bound_ns)));
-        self.looks = self.arrival;
+        (self.looks, self.after) = (self.arrival, rest.from);
     }
 
     /// The turn's time, read before its completions are handled.

@@ -88,7 +88,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             let Some((bytes, at)) = work.input.pop(head_bytes) else {
                 break;
             };
-            let arrival = work.waits_since.take().unwrap_or_else(|| io.arrival());
+            let arrival = work
+                .waits_since
+                .take()
+                .unwrap_or_else(|| io.arrived(socket));
             let stop = self.read(io, socket, (&bytes, at), arrival);
             if !self.keep_rest(io, socket, bytes, (stop, arrival)) {
                 break;

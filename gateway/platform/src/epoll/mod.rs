@@ -166,6 +166,17 @@ impl Epoll {
     }
 }
 
+impl Epoll {
+    #[cold]
+    fn arrived_in_stall(&self, socket: SocketId) -> Stamp {
+        let ago = self
+            .sockets
+            .get(socket)
+            .and_then(|socket| net::last_received_ns(socket.raw()));
+        self.pace.arrived(ago)
+    }
+}
+
 impl Driver for Epoll {
     type Memory = Slab;
     type Received = Received;
@@ -184,6 +195,15 @@ impl Driver for Epoll {
     #[inline]
     fn arrival(&self) -> Stamp {
         self.pace.arrival()
+    }
+
+    #[inline]
+    fn arrived(&self, socket: SocketId) -> Stamp {
+        if self.pace.stalled() {
+            self.arrived_in_stall(socket)
+        } else {
+            self.pace.arrival()
+        }
     }
 
     #[inline]

@@ -41,6 +41,7 @@ stories! {
     talk::many_rings_wake_once_and_the_next_wakes_again,
     talk::a_peer_has_the_address_it_came_from,
     talk::work_counts_from_when_it_could_have_been_seen,
+    talk::what_came_during_a_stall_counts_from_when_it_came,
     flow::a_slow_reader_gets_all_of_a_large_message_and_one_sent,
     flow::a_pause_holds_the_stream_and_loses_nothing,
     flow::pausing_and_resuming_at_every_step_keeps_the_order,

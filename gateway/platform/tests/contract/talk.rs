@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use base::{Completion, Fault, Moment, Part, Scratch, Stamp};
+use base::{Completion, Fault, Moment, Part, Scratch, Span, Stamp};
 
 use crate::world::{LISTENER, Shape, Tested, World, pattern, read};
 
@@ -209,4 +209,37 @@ pub(crate) fn work_counts_from_when_it_could_have_been_seen<D: Tested>() {
     world.driver.close(socket, base::Closing::Orderly);
     world.settle();
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
+}
+
+/// A shard that did not run for a while cannot have seen when things came meanwhile: the kernel has.
+pub(crate) fn what_came_during_a_stall_counts_from_when_it_came<D: Tested>() {
+    const STALL: Span = Span::from_millis(200);
+    let mut world = World::<D>::new();
+    let (mut early, first) = world.pair();
+    let (mut late, second) = world.pair();
+    world.receive(first);
+    world.receive(second);
+    world.settle();
+    let begun = world.driver.stamp();
+    early.write_all(b"early").unwrap();
+    while world.driver.stamp() - begun < STALL {}
+    late.write_all(b"late").unwrap();
+    let mut out = Vec::new();
+    world.driver.turn(None, &mut out).unwrap();
+    let received = out
+        .iter()
+        .filter(|came| matches!(came, Completion::Received { .. }))
+        .count();
+    assert_eq!(received, 2);
+    let (arrival, early, late) = (
+        world.driver.arrival(),
+        world.driver.arrived(first),
+        world.driver.arrived(second),
+    );
+    assert!(arrival <= begun && arrival <= early && late <= world.driver.stamp());
+    // Less two ticks of the slowest kernel on either side.
+    assert!(late - early > Span::from_millis(160), "{early:?} {late:?}");
+    assert!(late - arrival > Span::from_millis(160));
+    world.driver.close(first, base::Closing::Orderly);
+    world.driver.close(second, base::Closing::Orderly);
 }

@@ -203,6 +203,10 @@ impl Driver for Paper {
         Stamp(self.now.moment.0 + self.stamps.get())
     }
 
+    fn arrived(&self, _: SocketId) -> Stamp {
+        self.arrival()
+    }
+
     fn scratch(&mut self) -> Option<ScratchBuffer> {
         let mut bytes = self.scratch.borrow_mut().pop().unwrap_or_default();
         bytes.resize(limits::SCRATCH_BYTES, 0);
