@@ -104,21 +104,35 @@ impl<'a> Object<'a> {
 
 /// RFC 8259 section 7: quotes, backslashes and everything below U+0020 are escaped; and what else ends lines or steers terminals.
 fn write_string(text: &mut String, value: &str) {
+    let plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
     text.push('"');
-    for c in value.chars() {
-        match c {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            '\t' => text.push_str("\\t"),
-            c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
-                let _ = write!(text, "\\u{:04x}", u32::from(c));
-            }
-            c => text.push(c),
-        }
+    let mut rest = value;
+    loop {
+        let end = rest.bytes().position(|byte| !plain(byte));
+        let (run, special) = rest.split_at(end.unwrap_or(rest.len()));
+        text.push_str(run);
+        let mut special = special.chars();
+        let Some(character) = special.next() else {
+            break;
+        };
+        write_special(text, character);
+        rest = special.as_str();
     }
     text.push('"');
+}
+
+fn write_special(text: &mut String, character: char) {
+    match character {
+        '"' => text.push_str("\\\""),
+        '\\' => text.push_str("\\\\"),
+        '\n' => text.push_str("\\n"),
+        '\r' => text.push_str("\\r"),
+        '\t' => text.push_str("\\t"),
+        c if c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') => {
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        }
+        c => text.push(c),
+    }
 }
 
 #[cfg(test)]
