@@ -100,6 +100,20 @@ pub trait Driver: Sized + 'static {
 
     /// Time asleep, or spun and found nothing, since start. Costs next to nothing.
     fn idle(&self) -> Span;
+
+    /// A stretch of more than 200 µs since the last call in which the CPU ran something else, as far as a thread can see
+    /// that: a spin, a turn that took much longer than its work, a sleep that overran. Several are told as one. What came
+    /// late out of a sleep is not known.
+    fn taken(&mut self) -> Option<Taken>;
+}
+
+/// A stretch in which a thread's CPU was not its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The last sign of it before.
+    pub from: Stamp,
+    /// The first after.
+    pub until: Stamp,
 }
 
 /// A buffer to encode into, of fixed capacity.

@@ -10,7 +10,7 @@ mod memory;
 mod time;
 
 pub use driver::{
-    Closing, Completion, Doorbell, Driver, DriverCounters, Fault, Full, Part, Room, Scratch,
+    Closing, Completion, Doorbell, Driver, DriverCounters, Fault, Full, Part, Room, Scratch, Taken,
 };
 pub use ids::{ListenerId, RouteId, ShardId, SocketId, UpstreamId};
 pub use memory::{Extent, ExtentWriter, Memory, MemoryUsage};

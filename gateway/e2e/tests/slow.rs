@@ -251,12 +251,14 @@ fn a_shard_that_stood_still_shows_in_what_each_of_its_requests_waited(backend: B
         late.send(get_with("/a", &traced(2)));
     });
     assert!(early.response().status == 200 && late.response().status == 200);
-    let waited = |id: u32| {
+    let request = |id: u32| {
         let id = format!("{id:032x}");
-        let requests = kept(&gateway, "slow");
-        let request = requests.iter().find(|request| request["trace_id"] == id)?;
-        request["stages_seconds"]["wait"].as_f64()
+        let requests = kept(&gateway, "slow").into_iter();
+        requests
+            .into_iter()
+            .find(|request| request["trace_id"] == id)
     };
+    let waited = |id| request(id)?["stages_seconds"]["wait"].as_f64();
     let both = || waited(1).zip(waited(2));
     eventually("both are kept", || both().is_some());
     let (early, late) = both().expect("they were kept");
@@ -266,4 +268,14 @@ fn a_shard_that_stood_still_shows_in_what_each_of_its_requests_waited(backend: B
     eventually("the summary has it", || {
         watch.sample("request_latency_seconds", &["quantile=\"1\""]) > 0.03
     });
+    // It says, too, that the CPU ran something else: since the sleep in between should have ended.
+    let seconds = |value: &Value| value.as_f64().expect("a number");
+    let early = request(1).expect("it is kept");
+    assert!(seconds(&early["cpu_taken_seconds"]) > 0.02, "{early}");
+    let (_, gaps) = operator(&gateway, "/admin/gaps?last=1m");
+    let gaps: Value = serde_json::from_str(&gaps).expect("it is JSON");
+    let of_shard = |gap: &Value| gap["shard"] == 0 && seconds(&gap["seconds"]) > 0.02;
+    let gaps = gaps["gaps"].as_array().expect("a list");
+    assert!(gaps.iter().any(of_shard), "{gaps:?}");
+    assert!(watch.sample("shard_cpu_taken_seconds_total", &["shard=\"0\""]) > 0.02);
 }

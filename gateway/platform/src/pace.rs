@@ -1,9 +1,10 @@
 //! How long a driver may sleep, and from when its work counts as waiting.
 
+use std::mem;
 use std::time::Duration;
 
 use base::limits::{SLEEP_ACTIVE_NS_MAX, SLEEP_NS_MAX};
-use base::{Moment, Now, Stamp};
+use base::{Moment, Now, Stamp, Taken};
 
 use crate::clock::{Clock, thread_cpu_ns};
 
@@ -15,6 +16,15 @@ const LOOK_NS_MAX: u64 = 1_000_000;
 /// What a turn finds may have waited for this long: each connection is asked when its bytes came. Two ticks of 250 Hz, below
 /// which the answer would tell nothing.
 const STALL_NS: u64 = 8_000_000;
+
+/// A longer time without a look is a gap.
+const GAP_NS: u64 = 200_000;
+/// How many times their mean cost operations may take, and what a stretch may take beside them, before the CPU cannot have
+/// been ours: a hypervisor that takes it is not seen in the thread's CPU time.
+const OPERATION_FACTOR: u64 = 4;
+const STRETCH_NS: u64 = 100_000;
+/// What an operation costs at most on the average, however few there were since the thread began.
+const OPERATION_NS_MAX: u64 = 50_000;
 
 /// The times of a driver's turns.
 pub(crate) struct Pace {
@@ -37,6 +47,11 @@ pub(crate) struct Pace {
     idle_ns: u64,
     /// Spun and found nothing.
     spun_ns: u64,
+    /// Completions of the last turn, and of all.
+    operations: u64,
+    all_operations: u64,
+    /// What was taken and is not told yet.
+    taken: Option<Taken>,
 }
 
 impl Pace {
@@ -56,7 +71,16 @@ impl Pace {
             busy_poll_ns: u64::try_from(busy_poll.as_nanos()).unwrap_or(u64::MAX),
             idle_ns: 0,
             spun_ns: 0,
+            operations: 0,
+            all_operations: 0,
+            taken: None,
         }
+    }
+
+    /// A stretch in which the CPU ran something else; told once.
+    #[inline]
+    pub(crate) fn taken(&mut self) -> Option<Taken> {
+        self.taken.take()
     }
 
     #[inline]
@@ -106,6 +130,7 @@ impl Pace {
     #[inline]
     pub(crate) fn look(&mut self) {
         self.looks = self.clock.stamp();
+        self.worked(Stamp(self.now.moment.0), self.looks);
     }
 
     /// This turn does not sleep: what it finds may have been there since the turn before looked.
@@ -115,8 +140,9 @@ impl Pace {
     }
 
     /// From here, how long a sleep may last that was asked to end at `until`.
-    pub(crate) fn rest(&self, until: Option<Moment>) -> Rest {
+    pub(crate) fn rest(&mut self, until: Option<Moment>) -> Rest {
         let from = self.clock.stamp();
+        self.worked(self.looks, from);
         let recent = (from - self.active).0 < ACTIVE_NS;
         let bound = if recent {
             SLEEP_ACTIVE_NS_MAX
@@ -143,8 +169,11 @@ impl Pace {
                 return true;
             }
             std::hint::spin_loop();
-            empty = begins;
-            begins = self.clock.stamp();
+            let looked = mem::replace(&mut begins, self.clock.stamp());
+            if (begins - looked).0 > GAP_NS {
+                self.take(looked, begins);
+            }
+            empty = looked;
         }
         self.spun_ns += (begins - rest.from).0;
         if spin_ns > 0 {
@@ -173,12 +202,17 @@ impl Pace {
         self.idle_ns += (woke - rest.from).0;
         self.arrival = woke.min(Stamp(rest.from.0.saturating_add(rest.bound_ns)));
         (self.looks, self.after) = (self.arrival, rest.from);
+        if (woke - self.arrival).0 > GAP_NS {
+            self.take(self.arrival, woke);
+        }
     }
 
     /// The turn's time, read before its completions are handled.
     #[inline]
     pub(crate) fn tick(&mut self) {
-        self.now = self.clock.now_at(self.clock.stamp());
+        let now = self.clock.stamp();
+        self.worked(self.looks, now);
+        self.now = self.clock.now_at(now);
     }
 
     /// The reap is over: it took `taken` and left `left` at most; `active` when a connection did something in it. Tells
@@ -196,6 +230,8 @@ impl Pace {
         if active {
             self.active = now;
         }
+        self.operations = taken as u64;
+        self.all_operations += taken as u64;
         interrupted
     }
 
@@ -203,6 +239,31 @@ impl Pace {
     pub(crate) fn caught_up(&mut self, left: usize) {
         (self.looked, self.behind) = (self.looked.min(self.looks), self.clock.stamp());
         self.left = left;
+    }
+
+    /// A stretch of work is over.
+    #[inline]
+    fn worked(&mut self, from: Stamp, until: Stamp) {
+        if (until - from).0 > GAP_NS {
+            self.judge(from, until);
+        }
+    }
+
+    /// Its own work is no gap, however long.
+    #[cold]
+    fn judge(&mut self, from: Stamp, until: Stamp) {
+        let each = self.worked_ns() / self.all_operations.max(1);
+        let each = each.min(OPERATION_NS_MAX);
+        let allowed = STRETCH_NS + self.operations * OPERATION_FACTOR * each;
+        if (until - from).0 > allowed {
+            self.take(from, until);
+        }
+    }
+
+    #[cold]
+    fn take(&mut self, from: Stamp, until: Stamp) {
+        let from = self.taken.map_or(from, |taken| taken.from);
+        self.taken = Some(Taken { from, until });
     }
 
     /// What is left comes first in the next turn, and has been waiting since before this one.
@@ -299,6 +360,27 @@ mod tests {
     }
 
     #[test]
+    fn what_was_taken_is_told_once_and_own_work_is_not() {
+        let mut pace = pace(Duration::ZERO);
+        let stretch = |ns| (Stamp(1_000), Stamp(1_000 + ns));
+        // Operations that cost nothing.
+        (pace.operations, pace.all_operations) = (50, u64::MAX);
+        let (from, until) = stretch(GAP_NS);
+        pace.worked(from, until);
+        assert_eq!(pace.taken(), None);
+        let (from, until) = stretch(GAP_NS + 1);
+        pace.worked(from, until);
+        pace.take(Stamp(500_000), Stamp(900_000));
+        let until = Stamp(900_000);
+        assert_eq!(pace.taken(), Some(Taken { from, until }));
+        assert_eq!(pace.taken(), None);
+        // Whatever this thread has used so far is the cost of one operation.
+        (pace.operations, pace.all_operations) = (1 << 20, 1);
+        pace.worked(Stamp(0), Stamp(GAP_NS + 1));
+        assert_eq!(pace.taken(), None);
+    }
+
+    #[test]
     fn a_sleep_that_overran_counts_from_its_bound() {
         let mut pace = pace(Duration::ZERO);
         let from = Stamp(0);
@@ -333,7 +415,8 @@ mod tests {
             looks == 2
         }));
         assert!(spinning.arrival() >= rest.from);
-        assert!(!spinning.spin(spinning.rest(None), || false));
+        let rest = spinning.rest(None);
+        assert!(!spinning.spin(rest, || false));
         let idle = pace(Duration::ZERO).spin(rest, || unreachable!("busy polling is off"));
         assert!(!idle);
     }

@@ -189,8 +189,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
         }
     }
 
-    fn count(&self, found: usize) {
+    fn count(&mut self, found: usize) {
         self.cells.turns.add(1);
+        if let Some(taken) = self.driver.taken() {
+            self.cells.taken.add(1);
+            self.cells.taken_ns.add((taken.until - taken.from).0);
+            self.cells.recorder.note_gap(taken);
+        }
         if found > 0 {
             self.cells.batch(found);
         }

@@ -247,6 +247,10 @@ pub struct ShardCells {
     pub turns: Counter,
     /// Nanoseconds of CPU that the loop's thread used for work (from the driver).
     pub busy_ns: Counter,
+    /// Stretches of more than 200 us in which the shard's CPU ran something else.
+    pub taken: Counter,
+    /// Their nanoseconds.
+    pub taken_ns: Counter,
     /// Times the shard was rebuilt after a panic.
     pub restarts: Counter,
     /// Monotonic nanoseconds at the end of the last turn (the shard's heartbeat).
@@ -509,6 +513,8 @@ impl ShardCells {
             served_stale: Words::new(words::SERVED_STALE),
             turns: Counter::default(),
             busy_ns: Counter::default(),
+            taken: Counter::default(),
+            taken_ns: Counter::default(),
             restarts: Counter::default(),
             heartbeat_ns: Gauge::default(),
             upstream_errors: Counter::default(),

@@ -223,6 +223,10 @@ families! {
         "Share of the last 10 s in which the shard's thread worked: its CPU time, in the kernel too, without what busy polling spun in vain.";
     SHARD_TURNS: Counter Count "shard_turns_total" ["shard"]
         "Turns of the shard's loop.";
+    SHARD_TAKEN: Counter Count "shard_cpu_taken_total" ["shard"]
+        "Times the shard's CPU ran something else for more than 200 us, another process or another guest, as far as its loop could see: in a turn that took much longer than its work, while it polled, at the end of a sleep.";
+    SHARD_TAKEN_SECONDS: Counter Seconds "shard_cpu_taken_seconds_total" ["shard"]
+        "How long in all.";
     SHARD_HEARTBEAT_AGE: Gauge Seconds "shard_heartbeat_age_seconds" ["shard"]
         "Time since the shard's loop last turned; it turns at least once a second.";
     SHARD_RESTARTS: Counter Count "shard_restarts_total" ["shard"]

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
-use base::{Completion, Driver, RouteId, Span, Stamp};
+use base::{Completion, Driver, RouteId, Span, Stamp, Taken};
 
 use crate::{CacheLabel, MethodLabel, RouteLabel, Spent, Stage};
 
@@ -16,6 +16,8 @@ const TURN_ENTRIES: usize = 256;
 
 const REQUEST_WORDS: usize = 21;
 const TURN_WORDS: usize = 7;
+const GAP_ENTRIES: usize = 4096;
+const GAP_WORDS: usize = 2;
 
 /// Why a request was written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,12 +98,13 @@ pub struct LongTurn {
     pub mail: u32,
 }
 
-/// A shard's recorder. About 900 KiB, taken when the cells are made.
+/// A shard's recorder. About 1 MiB, taken when the cells are made.
 pub struct Recorder {
     slow: Ring<REQUEST_WORDS>,
     errors: Ring<REQUEST_WORDS>,
     drawn: Ring<REQUEST_WORDS>,
     turns: Ring<TURN_WORDS>,
+    gaps: Ring<GAP_WORDS>,
 }
 
 impl Recorder {
@@ -111,6 +114,7 @@ impl Recorder {
             errors: Ring::new(ERROR_ENTRIES),
             drawn: Ring::new(DRAWN_ENTRIES),
             turns: Ring::new(TURN_ENTRIES),
+            gaps: Ring::new(GAP_ENTRIES),
         }
     }
 
@@ -122,6 +126,11 @@ impl Recorder {
     /// Writes a turn down. The owning shard only.
     pub fn note_turn(&self, turn: &LongTurn) {
         self.turns.push(&turn.words());
+    }
+
+    /// Writes down that the CPU was taken. The owning shard only.
+    pub fn note_gap(&self, taken: Taken) {
+        self.gaps.push(&[taken.from.0, taken.until.0]);
     }
 
     /// Requests written down for this cause since start, those overwritten included.
@@ -149,6 +158,14 @@ impl Recorder {
     /// The long turns still held, the oldest first.
     pub fn turns(&self) -> impl Iterator<Item = LongTurn> {
         self.turns.held().map(|words| LongTurn::from_words(&words))
+    }
+
+    /// When the CPU was taken, as far as it is still held, the oldest first.
+    pub fn gaps(&self) -> impl Iterator<Item = Taken> {
+        self.gaps.held().map(|[from, until]| Taken {
+            from: Stamp(from),
+            until: Stamp(until),
+        })
     }
 
     fn of(&self, cause: Cause) -> &Ring<REQUEST_WORDS> {

@@ -160,6 +160,11 @@ impl Reader {
             }
         }
         self.by_shard(out, &names::SHARD_TURNS, |cells| &cells.turns);
+        self.by_shard(out, &names::SHARD_TAKEN, |cells| &cells.taken);
+        let mut taken = out.family(&names::SHARD_TAKEN_SECONDS);
+        for cells in &self.shards {
+            taken.sample([&label(cells)], Span(cells.taken_ns.read()));
+        }
         self.by_shard(out, &names::SHARD_RESTARTS, |cells| &cells.restarts);
         let mut batches = out.family(&names::RING_BATCH_SIZE);
         for cells in &self.shards {

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::fmt::Write;
 
-use base::{ShardId, Span, Stamp};
+use base::{ShardId, Span, Stamp, Taken};
 
 use crate::access::write_stages;
 use crate::health::rfc3339_micros;
@@ -47,6 +47,8 @@ struct Found {
     noted: Noted,
     /// Time of long turns that fell into its own.
     stalled: Span,
+    /// Time of its own in which the CPU was taken.
+    taken: Span,
 }
 
 impl Reader {
@@ -70,13 +72,44 @@ impl Reader {
                 }
             }
             slow.trim();
-            slow.lay_beside(cells.shard, &turns);
+            slow.lay_beside(
+                cells.shard,
+                &turns,
+                &cells.recorder.gaps().collect::<Vec<_>>(),
+            );
             let recent = turns.into_iter().filter(|turn| turn.end >= since);
             slow.turns.extend(recent.map(|turn| (cells.shard, turn)));
         }
         slow.turns.sort_by_key(|(_, turn)| Reverse(turn.busy));
         slow.turns.truncate(wanted.top);
         slow
+    }
+}
+
+impl Reader {
+    /// When shards' CPUs were taken within `last` before `now`, as JSON: beginnings in nanoseconds since the epoch, of
+    /// which `epoch_ns` is `now`.
+    #[must_use]
+    pub fn gaps_json(&self, last: Span, now: Stamp, epoch_ns: u64) -> String {
+        let since = Stamp(now.0.saturating_sub(last.0));
+        let gaps: Vec<(ShardId, Taken)> = self
+            .shards
+            .iter()
+            .flat_map(|cells| cells.recorder.gaps().map(|gap| (cells.shard, gap)))
+            .filter(|(_, gap)| gap.until >= since)
+            .collect();
+        let mut text = String::with_capacity(4 << 10);
+        let mut json = Object::open(&mut text);
+        json.count("now_unix_ns", epoch_ns);
+        json.span("last_seconds", Some(last));
+        json.objects("gaps", &gaps, |json, (shard, gap)| {
+            json.count("shard", u64::from(shard.0));
+            json.count("from_unix_ns", epoch_ns.saturating_sub((now - gap.from).0));
+            json.span("seconds", Some(gap.until - gap.from));
+        });
+        json.close();
+        text.push('\n');
+        text
     }
 }
 
@@ -91,6 +124,7 @@ impl Slow<'_> {
             shard,
             noted,
             stalled: Span::ZERO,
+            taken: Span::ZERO,
         });
         if self.requests.len() > 2 * self.wanted.top + SLACK {
             self.trim();
@@ -104,8 +138,8 @@ impl Slow<'_> {
         self.requests.truncate(self.wanted.top);
     }
 
-    /// Says of a shard's requests how much of its long turns fell into them.
-    fn lay_beside(&mut self, shard: ShardId, turns: &[LongTurn]) {
+    /// Says of a shard's requests how much of its long turns fell into them, and of what was taken from it.
+    fn lay_beside(&mut self, shard: ShardId, turns: &[LongTurn], gaps: &[Taken]) {
         for found in self
             .requests
             .iter_mut()
@@ -113,12 +147,16 @@ impl Slow<'_> {
         {
             let noted = &found.noted;
             let began = noted.end.0.saturating_sub(noted.duration.0);
-            let overlap = |turn: &LongTurn| {
-                let turn_began = turn.end.0.saturating_sub(turn.busy.0);
-                let end = turn.end.0.min(noted.end.0);
-                end.saturating_sub(turn_began.max(began))
+            let overlap = |from: u64, until: Stamp| {
+                let end = until.0.min(noted.end.0);
+                end.saturating_sub(from.max(began))
             };
-            found.stalled = Span(turns.iter().map(overlap).sum());
+            let stalled = turns
+                .iter()
+                .map(|turn| overlap(turn.end.0.saturating_sub(turn.busy.0), turn.end));
+            found.stalled = Span(stalled.sum());
+            let taken = gaps.iter().map(|gap| overlap(gap.from.0, gap.until));
+            found.taken = Span(taken.sum());
         }
     }
 
@@ -170,6 +208,7 @@ impl Slow<'_> {
         json.span("duration_seconds", Some(noted.duration));
         write_stages(json, &noted.spent);
         json.span("stalled_seconds", Some(found.stalled));
+        json.span("cpu_taken_seconds", Some(found.taken));
         json.string("method", noted.method.as_str());
         json.count("status", u64::from(noted.status));
         json.string("route", self.reader.labels.route(noted.route.index()));
@@ -237,11 +276,12 @@ impl Slow<'_> {
         }
         writeln!(
             text,
-            "{:27} {:>10} {:<24} {:>10} {:5} {:7} {:6} {:>6} {:12} {:12} {:16} {:>5} {:>11} trace",
+            "{:27} {:>10} {:<24} {:>10} {:>10} {:5} {:7} {:6} {:>6} {:12} {:12} {:16} {:>5} {:>11} trace",
             "at",
             "ms",
             "worst stage (ms)",
             "stalled ms",
+            "taken ms",
             "cause",
             "method",
             "status",
@@ -264,11 +304,12 @@ impl Slow<'_> {
             };
             writeln!(
                 text,
-                "{:27} {:>10.3} {:<24} {:>10.3} {:5} {:7} {:6} {:>6} {:12} {:12} {:16} {:>5} {:>11} {trace}",
+                "{:27} {:>10.3} {:<24} {:>10.3} {:>10.3} {:5} {:7} {:6} {:>6} {:12} {:12} {:16} {:>5} {:>11} {trace}",
                 self.at(noted.end),
                 millis(noted.duration),
                 worst,
                 millis(found.stalled),
+                millis(found.taken),
                 noted.cause.as_str(),
                 noted.method.as_str(),
                 noted.status,

@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use base::{
     Closing, Completion, Doorbell, Driver, DriverCounters, Full, ListenerId, Moment, Now, Part,
-    Room, SocketId, Span, Stamp,
+    Room, SocketId, Span, Stamp, Taken,
 };
 
 use self::accept::Listener;
@@ -290,6 +290,11 @@ impl Driver for Epoll {
     #[inline]
     fn idle(&self) -> Span {
         Span(self.pace.idle_ns() + self.pace.spun_ns())
+    }
+
+    #[inline]
+    fn taken(&mut self) -> Option<Taken> {
+        self.pace.taken()
     }
 
     fn counters(&self) -> DriverCounters {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use base::limits::TURN_COMPLETIONS_MAX;
 use base::{
     Closing, Completion, Doorbell, Driver, DriverCounters, Full, ListenerId, Moment, Now, Part,
-    Room, SocketId, Span, Stamp,
+    Room, SocketId, Span, Stamp, Taken,
 };
 use io_uring::squeue::Flags;
 use io_uring::types::{CancelBuilder, Fd};
@@ -386,6 +386,11 @@ impl Driver for Uring {
     #[inline]
     fn idle(&self) -> Span {
         Span(self.pace.idle_ns() + self.pace.spun_ns())
+    }
+
+    #[inline]
+    fn taken(&mut self) -> Option<Taken> {
+        self.pace.taken()
     }
 
     fn counters(&self) -> DriverCounters {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use base::{
     Closing, Completion, Doorbell, Driver, DriverCounters, Fault, Full, ListenerId, Moment, Now,
-    Part, Room, Scratch, ShardId, SocketId, Span, Stamp, UpstreamId, Wall, limits,
+    Part, Room, Scratch, ShardId, SocketId, Span, Stamp, Taken, UpstreamId, Wall, limits,
 };
 use cache::policy::Rules;
 use cache::{Flights, HeapMemory, KeyHasher, Notify, StoreLimits, StripedStore};
@@ -289,6 +289,10 @@ impl Driver for Paper {
 
     fn idle(&self) -> Span {
         Span(0)
+    }
+
+    fn taken(&mut self) -> Option<Taken> {
+        None
     }
 
     fn counters(&self) -> DriverCounters {

@@ -8,6 +8,7 @@
 //! | `GET /startupz` | whether every shard has begun to turn |
 //! | `GET /admin/stats` | the summary, JSON |
 //! | `GET /admin/slow` | requests that took long, failed or were drawn, and turns of the loop that took long ([`super::slow`]) |
+//! | `GET /admin/gaps?last=60s` | when shards' CPUs ran something else |
 //! | `POST /admin/drain` | begins a drain, as TERM does |
 //! | other `/admin/` paths of the contract | 501 until a later version |
 //!
@@ -24,7 +25,7 @@ use axum::routing::{any, get, post};
 
 use super::probes::{self, answer};
 use super::server::Peer;
-use super::slow::Query;
+use super::slow::{self, Query};
 use super::{Control, Order};
 use crate::clock;
 use crate::events::log;
@@ -56,7 +57,8 @@ pub(crate) enum Access {
 pub(crate) fn router(control: Arc<Control>, access: Access) -> Router {
     let mut admin = Router::new()
         .route("/admin/stats", get(stats))
-        .route("/admin/slow", get(slow))
+        .route("/admin/slow", get(slow_requests))
+        .route("/admin/gaps", get(gaps))
         .route("/admin/drain", post(drain));
     for path in RESERVED {
         admin = admin.route(path, any(reserved));
@@ -108,7 +110,7 @@ async fn stats(State(control): State<Arc<Control>>) -> Response {
     json(StatusCode::OK, control.summary())
 }
 
-async fn slow(
+async fn slow_requests(
     State(control): State<Arc<Control>>,
     RawQuery(query): RawQuery,
     fields: HeaderMap,
@@ -118,6 +120,13 @@ async fn slow(
             let (media_type, body) = control.slow(&query);
             ([(header::CONTENT_TYPE, media_type)], body).into_response()
         }
+        Err(why) => fault(StatusCode::BAD_REQUEST, &why),
+    }
+}
+
+async fn gaps(State(control): State<Arc<Control>>, RawQuery(query): RawQuery) -> Response {
+    match slow::last(query.as_deref().unwrap_or_default()) {
+        Ok(last) => json(StatusCode::OK, control.gaps(last)),
         Err(why) => fault(StatusCode::BAD_REQUEST, &why),
     }
 }
@@ -138,7 +147,7 @@ async fn reserved(request: Request) -> Response {
 async fn unknown() -> Response {
     fault(
         StatusCode::NOT_FOUND,
-        "there is /health, /livez, /readyz, /startupz, /admin/stats, /admin/slow and /admin/drain",
+        "there is /health, /livez, /readyz, /startupz, /admin/stats, /admin/slow, /admin/gaps and /admin/drain",
     )
 }
 

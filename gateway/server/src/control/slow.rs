@@ -87,7 +87,25 @@ fn wants_text(fields: &HeaderMap) -> bool {
     })
 }
 
+/// The time that `GET /admin/gaps?last=60s` asks for; a minute without it.
+///
+/// # Errors
+/// What is wrong with it, and what is right.
+pub(crate) fn last(query: &str) -> Result<Span, String> {
+    match query.split_once('=') {
+        None if query.is_empty() => Ok(Span::from_secs(60)),
+        Some(("last", value)) => span(value).ok_or_else(|| format!("last={value}: {A_TIME}")),
+        _ => Err(format!("{query}: there is last")),
+    }
+}
+
 impl Control {
+    /// What `/admin/gaps` answers.
+    pub(crate) fn gaps(&self, last: Span) -> String {
+        let reader = &self.state().reader;
+        reader.gaps_json(last, Stamp(clock::moment().0), clock::epoch_ns())
+    }
+
     /// What `/admin/slow` answers: its media type and its body.
     pub(crate) fn slow(&self, query: &Query) -> (&'static str, String) {
         let state = self.state();
@@ -143,6 +161,15 @@ mod tests {
         ] {
             let refused = read(query).unwrap_err();
             assert!(refused.contains(right), "{query}: {refused}");
+        }
+    }
+
+    #[test]
+    fn gaps_are_asked_for_by_their_time_alone() {
+        assert_eq!(last(""), Ok(Span::from_secs(60)));
+        assert_eq!(last("last=2s"), Ok(Span::from_secs(2)));
+        for (query, right) in [("last=x", "10m"), ("first=2s", "last"), ("last", "last")] {
+            assert!(last(query).unwrap_err().contains(right), "{query}");
         }
     }
 
