@@ -170,7 +170,8 @@ pub(crate) enum Backend {
 }
 
 /// A second target.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Mix {
     /// Of the requests, from 0 to 1.
     pub(crate) share: f64,

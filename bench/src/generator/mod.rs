@@ -21,6 +21,8 @@ mod text;
 mod verdict;
 mod windows;
 mod worker;
+#[cfg(test)]
+mod wrk;
 mod zipf;
 
 use std::fmt;
@@ -36,7 +38,7 @@ use std::time::Duration;
 use platform::Clock;
 use platform::host::interrupt;
 
-pub(crate) use self::arguments::{Backend, LoadArguments, Spacing};
+pub(crate) use self::arguments::{Backend, LoadArguments, Mix, Spacing};
 use self::arguments::{Usage, Verify};
 use self::beside::{Asked, Company};
 use self::drivers::{Failure, Ready};
@@ -166,7 +168,6 @@ fn try_run(arguments: &LoadArguments) -> Result<u8, NoRun> {
 }
 
 /// Drives the load in this process without a word.
-#[allow(dead_code, reason = "for the judge")]
 pub(crate) fn measure(arguments: &LoadArguments) -> Result<Load, NoRun> {
     measure_beside(arguments, &|| None).map(|measured| measured.load)
 }
