@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use crate::generator::CLEAN_WINDOWS_MIN;
 use crate::host;
 use crate::record::{Distribution, Record, Run};
 use crate::scenario::{Figure, GOALS, Goal, Hold, Scenario};
@@ -66,10 +67,11 @@ impl Figure {
     }
 }
 
-/// Corrected latencies: of an open loop in clean windows, where there were any.
+/// Corrected latencies: of an open loop in clean windows, where there were enough of them.
 fn latency(run: &Run) -> &Distribution {
-    let clean = run.load.clean.as_ref().filter(|clean| clean.windows > 0);
-    clean.map_or(&run.load.latency.corrected, |clean| {
+    let clean = run.load.clean.as_ref();
+    let enough = clean.filter(|clean| clean.windows >= CLEAN_WINDOWS_MIN);
+    enough.map_or(&run.load.latency.corrected, |clean| {
         &clean.latency.corrected
     })
 }
@@ -107,8 +109,10 @@ pub(crate) fn table(text: &mut String, scenario: &Scenario, runs: &[Run]) {
     let seconds = runs.first().map_or(0.0, |run| run.load.seconds);
     let _ = write!(
         text,
-        "\n## {}: {}\n\n{rounds} rounds of {seconds:.0} s.\n\n| server |",
-        scenario.name, scenario.title
+        "\n## {}: {}\n\n{rounds} round{} of {seconds:.0} s.\n\n| server |",
+        scenario.name,
+        scenario.title,
+        if rounds == 1 { "" } else { "s" }
     );
     for (name, _, _) in COLUMNS {
         let _ = write!(text, " {name} |");

@@ -279,6 +279,31 @@ fn methods_and_bodies_go_out_as_asked() {
 }
 
 #[test]
+fn answers_that_are_made_anew_are_not_compared() {
+    both_backends(|backend| {
+        // As a status with its uptime: the same for the two before the run.
+        let address = server(|mut stream, number| {
+            for count in 0.. {
+                let body = if number < BEFORE { 0 } else { count };
+                let body = format!("{{\"up\":{body}}}");
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nCache-Control: no-store\r\nContent-Length: {length}\r\n\r\n{body}"
+                );
+                if head(&mut stream).is_none() || stream.write_all(answer.as_bytes()).is_err() {
+                    return;
+                }
+            }
+        });
+        let line = format!("-t1 -c1 -d200ms --backend {backend} http://{address}/");
+        let ran = run(&line);
+        ran.ended_well();
+        assert_eq!(ran.errors(), 0, "{}", ran.json);
+        assert!(run(&format!("{line} --verify same")).errors() > 0);
+    });
+}
+
+#[test]
 fn ctrl_c_ends_the_run_with_its_report() {
     both_backends(|backend| {
         for flags in ["", "-R 500"] {

@@ -151,7 +151,8 @@ pub(crate) enum Spacing {
 /// How bodies are verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Verify {
-    /// The target is asked twice before the run. Where both bodies are the same, every other must be.
+    /// The target is asked twice before the run. Where both bodies are the same, every other must be, but for answers that
+    /// are no-store: those may be made anew each time.
     Auto,
     /// Every body must be the one that came before the run.
     Same,

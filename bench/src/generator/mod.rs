@@ -38,8 +38,8 @@ use std::time::Duration;
 use platform::Clock;
 use platform::host::interrupt;
 
-pub(crate) use self::arguments::{Backend, LoadArguments, Mix, Spacing};
-use self::arguments::{Usage, Verify};
+use self::arguments::Usage;
+pub(crate) use self::arguments::{Backend, LoadArguments, Mix, Spacing, Verify};
 use self::beside::{Asked, Company};
 use self::drivers::{Failure, Ready};
 use self::plan::{Plan, Shared};
@@ -50,6 +50,7 @@ use self::schedule::Arrivals;
 use self::seconds::{SECOND_NS, Series};
 use self::tally::Tally;
 use self::target::Target;
+pub(crate) use self::verdict::CLEAN_WINDOWS_MIN;
 use self::verdict::Finding;
 use crate::record::{Beside, Load, Second};
 
@@ -331,6 +332,10 @@ fn expected(
         (Verify::Auto, Ok(probed)) if !probed.repeats => {
             Ok((expected, "not compared: they vary".to_owned()))
         }
+        (Verify::Auto, Ok(probed)) if probed.no_store => Ok((
+            expected,
+            "not compared: they are no-store, and may vary".to_owned(),
+        )),
         (Verify::Same, Err(why)) => Err(NoRun::Failed(format!(
             "there is no first answer to compare with: {why}"
         ))),
