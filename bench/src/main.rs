@@ -5,15 +5,17 @@ mod client;
 mod clock;
 mod fixed;
 mod generator;
+mod host;
 mod idle;
-mod load;
 mod peers;
 mod process;
-#[expect(dead_code, reason = "written and read by what comes next")]
 mod record;
 mod report;
 mod scenario;
 mod server;
+mod single;
+mod stage;
+mod turn;
 
 use std::process::ExitCode;
 
@@ -35,6 +37,8 @@ enum Command {
     Floor(fixed::FloorArguments),
     /// Serve a fixed answer as an origin would send it.
     Origin(fixed::OriginArguments),
+    /// Measure one scenario, a server beside the floor, and whether it holds what it is to hold.
+    Scenario(single::ScenarioArguments),
     /// Measure the gateway, the floor and other servers side by side.
     Peers(peers::PeersArguments),
     /// Hold idle connections open and see what the server's memory does.
@@ -48,6 +52,10 @@ fn main() -> ExitCode {
         None => return generator::run(&arguments.load),
         Some(Command::Floor(arguments)) => fixed::floor(&arguments),
         Some(Command::Origin(arguments)) => fixed::origin(&arguments),
+        Some(Command::Scenario(arguments)) => match single::run(&arguments) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Some(Command::Peers(arguments)) => peers::run(&arguments),
         Some(Command::Idle(arguments)) => idle::run(&arguments),
     };

@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use hdrhistogram::Histogram;
 
-use super::plan::Recent;
 use super::tally::{KINDS, Kind, Tally};
 use super::verdict::{self, Finding};
 use super::windows::{Clean, WINDOW_NS};
 use super::{LoadArguments, Run};
+use crate::record::Second;
 
 /// The distribution's quantiles: wrk's four, and further into the tail.
 const QUANTILES: [(&str, f64); 6] = [
@@ -43,12 +43,12 @@ pub(crate) fn beginning(arguments: &LoadArguments) -> String {
 }
 
 /// One second of a run.
-pub(crate) fn progress(recent: &Recent) -> String {
+pub(crate) fn progress(second: &Second) -> String {
     format!(
         "  {:>9} requests/s, p99 {}, {} errors",
-        recent.latencies.len(),
-        time(recent.latencies.value_at_quantile(0.99)),
-        recent.errors
+        second.requests,
+        time((second.p99_us * 1e3) as u64),
+        second.errors
     )
 }
 
@@ -133,6 +133,7 @@ fn ours(text: &mut String, run: &Run<'_>) -> std::fmt::Result {
     let tally = &run.tally;
     both_views(text, run)?;
     writeln!(text, "  Bodies: {}", run.compared)?;
+    beside(text, run)?;
     own_figures(text, run)?;
     if let Some(clean) = tally
         .clean
@@ -146,6 +147,9 @@ fn ours(text: &mut String, run: &Run<'_>) -> std::fmt::Result {
     }
     for finding in run.findings.iter().filter(|finding| finding.refuses()) {
         writeln!(text, "Not certified: {}", explain(*finding, run))?;
+    }
+    if run.interrupted {
+        writeln!(text, "Interrupted: this is what was measured until then")?;
     }
     if run.is_certified() {
         writeln!(text, "Certified: the generator was not the bottleneck")?;
@@ -185,6 +189,28 @@ fn both_views(text: &mut String, run: &Run<'_>) -> std::fmt::Result {
             write!(text, "{:>18}", time(histogram.value_at_quantile(quantile)))?;
         }
         writeln!(text)?;
+    }
+    Ok(())
+}
+
+fn beside(text: &mut String, run: &Run<'_>) -> std::fmt::Result {
+    let Some(beside) = &run.beside else {
+        return Ok(());
+    };
+    if beside.idle > 0 {
+        writeln!(
+            text,
+            "  Idle: {} connections, {} lost",
+            beside.idle, beside.idle_lost
+        )?;
+    }
+    if beside.slow > 0 {
+        let read = si(beside.slow_bytes as f64, 1024.0, "B");
+        writeln!(
+            text,
+            "  Slow: {} clients, {} answers, {read} read, {} lost",
+            beside.slow, beside.slow_answers, beside.slow_lost
+        )?;
     }
     Ok(())
 }
@@ -327,7 +353,7 @@ mod tests {
 
     use super::*;
     use crate::generator::tally::Kind;
-    use crate::load;
+    use crate::generator::wrk;
 
     #[derive(Parser)]
     struct Program {
@@ -353,6 +379,10 @@ mod tests {
             backend: platform::Backend::Epoll,
             refused: None,
             compared: "not compared".to_owned(),
+            seconds: Vec::new(),
+            server_cpu_us: None,
+            beside: None,
+            interrupted: false,
         };
         beginning(&arguments) + &report(&run)
     }
@@ -361,7 +391,7 @@ mod tests {
     fn what_reads_wrks_report_reads_ours() {
         for line in ["--latency", "-R 500 --latency"] {
             let text = shown(line);
-            let load = load::parse(&text).unwrap_or_else(|| panic!("{text}"));
+            let load = wrk::parse(&text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!((load.requests, load.errors), (1_000, 2));
             assert!((load.rate - 500.0).abs() < 0.01);
             assert!((load.p50_us - 1_000.0).abs() < 2.0, "{text}");
@@ -381,11 +411,14 @@ mod tests {
 
     #[test]
     fn a_second_of_progress_is_a_line() {
-        let mut recent = Recent::new();
-        (0..1_500).for_each(|_| recent.latencies.saturating_record(250_000));
-        recent.errors = 3;
+        let second = Second {
+            requests: 1_500,
+            errors: 3,
+            p99_us: 250.11,
+            ..Second::default()
+        };
         assert_eq!(
-            progress(&recent).trim(),
+            progress(&second).trim(),
             "1500 requests/s, p99 250.11us, 3 errors"
         );
     }

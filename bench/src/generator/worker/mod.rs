@@ -7,13 +7,14 @@ use std::collections::VecDeque;
 use std::io;
 
 use base::{Completion, Driver, Moment, Part, SocketId};
-use hdrhistogram::Histogram;
 
 use super::gaps::{Cause, GAP_NS, Gaps, Look};
-use super::histogram;
 use super::plan::{Plan, Shared};
+use super::random::Random;
 use super::reader::Reader;
+use super::requests::Drawn;
 use super::schedule::Schedule;
+use super::seconds::{SECOND_NS, Seen};
 use super::silence::Silence;
 use super::tally::{Tally, Times};
 use super::windows::Windows;
@@ -23,8 +24,6 @@ use crate::clock;
 const SWEEP_NS: u64 = 10_000_000;
 /// The grain of the rates' histogram.
 const RATE_NS: u64 = 100_000_000;
-/// The grain of the progress on a terminal.
-const PROGRESS_NS: u64 = 1_000_000_000;
 /// How long to wait for the start signal at a time.
 const READY_NS: u64 = 1_000_000;
 
@@ -32,10 +31,15 @@ const READY_NS: u64 = 1_000_000;
 struct Connection {
     socket: Option<SocketId>,
     state: State,
-    /// When the state began; of a connection that is down, when to try again.
+    /// When the state began, or since when it could take a request; of a connection that is down, when to try again. Without
+    /// pipelines, while a request is on its way, when it was sent.
     since: u64,
-    /// When the request on its way was due.
+    /// Without pipelines, when the request on its way was due.
     due: u64,
+    /// Requests on their way.
+    pending: u32,
+    /// With pipelines, when each was due and sent, the first one first.
+    times: VecDeque<(u64, u64)>,
     /// The request is not wholly the kernel's yet.
     sending: bool,
     /// In the list of free connections.
@@ -47,8 +51,7 @@ struct Connection {
 enum State {
     Down,
     Opening,
-    Free,
-    Awaiting,
+    Standing,
 }
 
 /// Where the thread is in its run.
@@ -73,9 +76,14 @@ pub(crate) struct Worker<'p, D: Driver> {
     opening: usize,
     /// By the driver's index of a socket.
     by_socket: Vec<u32>,
-    /// The longest free first, so that all are used. Some entries are no longer free.
+    /// Those that can take a request, the longest waiting first, so that all are used. Some entries no longer can.
     free: VecDeque<u32>,
+    /// Requests on their way.
     awaiting: usize,
+    /// As in the plan.
+    pipelined: bool,
+    pending_max: u32,
+    random: Random,
     /// Of an open loop, in nanoseconds after `start`.
     schedule: Option<Schedule>,
     start: u64,
@@ -95,13 +103,19 @@ pub(crate) struct Worker<'p, D: Driver> {
     windows: Windows,
     silence: Silence,
     rate: Interval,
-    /// When to tell of another second.
-    progress_at: u64,
-    /// Latencies since the last progress.
-    recent: Histogram<u64>,
-    recent_errors: u64,
+    second: OpenSecond,
     out: Vec<Completion<D>>,
     parts: Vec<Part<D>>,
+}
+
+/// The second that is not over.
+struct OpenSecond {
+    /// Counted from the start.
+    index: u64,
+    until: u64,
+    seen: Seen,
+    /// Of the run until its beginning: answers, errors, and CPU time without what was spun in vain.
+    before: (u64, u64, u64),
 }
 
 /// Answers within a stretch of time.
@@ -119,9 +133,11 @@ impl<'p, D: Driver> Worker<'p, D> {
             state: State::Down,
             since: u64::MAX,
             due: 0,
+            pending: 0,
+            times: VecDeque::new(),
             sending: false,
             listed: false,
-            reader: Reader::new(),
+            reader: Reader::new(plan.bodiless),
         };
         Self {
             look: driver.stamp().0,
@@ -137,6 +153,9 @@ impl<'p, D: Driver> Worker<'p, D> {
             by_socket: vec![u32::MAX; plan.sockets_of(thread) as usize],
             free: VecDeque::with_capacity(count),
             awaiting: 0,
+            pipelined: plan.pipeline > 1,
+            pending_max: plan.pending_max(),
+            random: Drawn::random(plan.seed, thread),
             schedule: plan.schedule(thread),
             start: 0,
             end: 0,
@@ -152,9 +171,12 @@ impl<'p, D: Driver> Worker<'p, D> {
                 until: 0,
                 answers: 0,
             },
-            progress_at: 0,
-            recent: histogram::of_times(),
-            recent_errors: 0,
+            second: OpenSecond {
+                index: 0,
+                until: 0,
+                seen: Seen::new(),
+                before: (0, 0, 0),
+            },
             out: Vec::with_capacity(base::limits::TURN_COMPLETIONS_MAX),
             parts: Vec::with_capacity(1),
         }
@@ -164,7 +186,7 @@ impl<'p, D: Driver> Worker<'p, D> {
     /// waits for what is on its way.
     pub(crate) fn run(mut self, ready: impl FnOnce(usize)) -> io::Result<Tally> {
         self.open_all()?;
-        let standing = |connection: &&Connection| connection.state == State::Free;
+        let standing = |connection: &&Connection| connection.state == State::Standing;
         ready(self.connections.iter().filter(standing).count());
         if !self.await_start()? {
             return Ok(self.tally);
@@ -230,7 +252,8 @@ impl<'p, D: Driver> Worker<'p, D> {
         self.gaps = Gaps::new(self.look, times.cpu, times.asleep);
         self.swept_at = self.start + SWEEP_NS;
         self.rate.until = self.start + RATE_NS;
-        self.progress_at = self.start + PROGRESS_NS;
+        self.second.until = self.start + SECOND_NS;
+        self.second.before = self.sums();
         self.phase = Phase::Running;
         times
     }
@@ -295,18 +318,33 @@ impl<'p, D: Driver> Worker<'p, D> {
         self.windows.look(relative(at), gap_from);
     }
 
-    /// What is done now and then: time-outs, rates, progress.
+    /// What is done now and then: time-outs, rates, seconds.
     #[inline]
     fn look_around(&mut self) {
         if self.look >= self.swept_at {
             self.swept_at = self.look + SWEEP_NS;
+            if self.shared.stopped() {
+                self.cut(self.look);
+            }
             self.sweep(self.look);
         }
         if self.look >= self.rate.until {
             self.note_rate();
         }
-        if self.plan.progress && self.look >= self.progress_at {
-            self.show_progress();
+        if self.look >= self.second.until {
+            self.end_second();
+        }
+    }
+
+    /// The run ends now already, if it has not.
+    fn cut(&mut self, now: u64) {
+        if now < self.end {
+            let length = now.saturating_sub(self.start);
+            self.end = now;
+            self.windows.cut(length);
+            if let Some(schedule) = &mut self.schedule {
+                schedule.cut(length);
+            }
         }
     }
 
@@ -322,16 +360,31 @@ impl<'p, D: Driver> Worker<'p, D> {
         };
     }
 
-    fn show_progress(&mut self) {
-        self.progress_at += PROGRESS_NS;
-        self.shared.report(&self.recent, self.recent_errors);
-        self.recent.reset();
-        self.recent_errors = 0;
+    /// Tells of the second that is over. What comes after the end belongs to the last one.
+    #[cold]
+    fn end_second(&mut self) {
+        let (answers, errors, worked) = self.sums();
+        let second = &mut self.second;
+        second.seen.answers = answers - second.before.0;
+        second.seen.errors = errors - second.before.1;
+        second.seen.worked_ns = worked.saturating_sub(second.before.2);
+        second.before = (answers, errors, worked);
+        self.shared.report(second.index, &mut second.seen);
+        let past = self.look.saturating_sub(self.start) / SECOND_NS;
+        second.index = past.min(self.plan.last_second());
+        second.until = self.start + (past + 1) * SECOND_NS;
+    }
+
+    fn sums(&self) -> (u64, u64, u64) {
+        let (spun, hidden) = self.gaps.idle_ns();
+        let worked = clock::thread_cpu_ns().saturating_sub(spun + hidden);
+        (self.tally.answers, self.tally.errors.sum(), worked)
     }
 
     fn finish(mut self, before: Times) -> io::Result<Tally> {
         let now = self.driver.stamp().0;
         self.give_up_unsent(now);
+        self.end_second();
         let after = self.times();
         self.tally.threads = 1;
         self.tally.elapsed_ns = now - self.start;
