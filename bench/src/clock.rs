@@ -32,6 +32,13 @@ pub(crate) fn unix_seconds() -> u64 {
     u64::try_from(time.tv_sec).unwrap_or(0)
 }
 
+/// Nanoseconds of Unix time.
+pub(crate) fn unix_ns() -> u64 {
+    let time = clock_gettime(ClockId::Realtime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0)
+}
+
 /// CPU time of the calling thread, in the kernel too. A system call.
 pub(crate) fn thread_cpu_ns() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);

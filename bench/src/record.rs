@@ -82,6 +82,9 @@ pub(crate) struct Load {
     pub(crate) arrivals: Option<String>,
     pub(crate) threads: u32,
     pub(crate) connections: u32,
+    /// When the first request was due, in nanoseconds of Unix time.
+    #[serde(default)]
+    pub(crate) start_unix_ns: u64,
     pub(crate) seconds: f64,
     /// Requests that were due (open loop) or sent (closed loop).
     #[serde(default)]
@@ -108,6 +111,12 @@ pub(crate) struct Load {
     pub(crate) latency: Latencies,
     /// In clean windows, of open loops.
     pub(crate) clean: Option<Clean>,
+    /// In windows that are clean on the server's side, too, where it told its gaps.
+    #[serde(default)]
+    pub(crate) clean_both: Option<Clean>,
+    /// What it told.
+    #[serde(default)]
+    pub(crate) server_gaps: Option<Gaps>,
     /// The generator's own CPU time for a request.
     pub(crate) generator_cpu_us_per_request: f64,
     /// The share of its time in which the busiest thread worked.
@@ -138,7 +147,8 @@ pub(crate) struct Load {
 impl Load {
     /// Puts buckets together: two digits instead of three.
     pub(crate) fn thin(&mut self) {
-        let clean = self.clean.iter_mut().map(|clean| &mut clean.latency);
+        let clean = self.clean.iter_mut().chain(&mut self.clean_both);
+        let clean = clean.map(|clean| &mut clean.latency);
         for latencies in std::iter::once(&mut self.latency).chain(clean) {
             latencies.corrected.thin();
             latencies.actual.thin();
@@ -253,6 +263,9 @@ pub(crate) struct Clean {
     pub(crate) windows: u64,
     pub(crate) of: u64,
     pub(crate) latency: Latencies,
+    /// Beginnings and ends of clean stretches, in milliseconds after the start, a thread after the other.
+    #[serde(default)]
+    pub(crate) stretches_ms: Vec<(u64, u64)>,
 }
 
 /// What came in one second of a run; in the last one also what came after the end.

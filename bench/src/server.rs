@@ -77,6 +77,13 @@ impl Server {
         }
     }
 
+    pub(crate) fn is_gateway(self) -> bool {
+        matches!(
+            self,
+            Server::Ultragate | Server::UltragateEpoll | Server::UltragateBusy
+        )
+    }
+
     pub(crate) fn is_floor(self) -> bool {
         matches!(self, Server::Floor | Server::FloorEach | Server::FloorEpoll)
     }
@@ -101,6 +108,8 @@ pub(crate) struct Running {
     pub(crate) build: String,
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
+    /// Where it tells the gaps that it suffered; a gateway does.
+    pub(crate) gaps: Option<String>,
     /// Bytes of the head of a warm answer, and of its body.
     pub(crate) head_bytes: usize,
     pub(crate) body_bytes: usize,
@@ -108,16 +117,18 @@ pub(crate) struct Running {
 
 /// Starts the server and asks until a warm answer comes back right.
 pub(crate) fn start(server: Server, program: &Path, setting: &Setting<'_>) -> io::Result<Running> {
+    let operator = free_port()?;
     let (process, address) = if server.is_floor() {
         start_fixed(&floor_command(server, program, setting), setting.cpu)?
     } else {
-        start_configured(server, program, setting)?
+        start_configured(server, program, setting, operator)?
     };
     let mut running = Running {
         server,
         build: build(server, program),
         process,
         address,
+        gaps: None,
         head_bytes: 0,
         body_bytes: 0,
     };
@@ -129,7 +140,22 @@ pub(crate) fn start(server: Server, program: &Path, setting: &Setting<'_>) -> io
                 log(setting.directory)
             ))
         })?;
+    if server.is_gateway() {
+        running.gaps = gaps(operator);
+    }
     Ok(running)
+}
+
+/// Where the gateway tells its gaps, if it does.
+fn gaps(operator: u16) -> Option<String> {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, operator));
+    let told = client::get(address, "/admin/gaps").is_ok_and(|answer| answer.status == "200");
+    told.then(|| format!("http://{address}/admin/gaps"))
+}
+
+fn free_port() -> io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    Ok(listener.local_addr()?.port())
 }
 
 /// Starts this program's own origin for a scenario.
@@ -193,12 +219,11 @@ fn start_configured(
     server: Server,
     program: &Path,
     setting: &Setting<'_>,
+    operator: u16,
 ) -> io::Result<(Process, SocketAddr)> {
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?
-        .local_addr()?
-        .port();
+    let port = free_port()?;
     let config = setting.directory.join("config");
-    fs::write(&config, filled(server, setting, port))?;
+    fs::write(&config, filled(server, setting, (port, operator)))?;
     if server == Server::H2o {
         let files = setting.directory.join("h2o-files");
         fs::create_dir_all(&files)?;
@@ -237,7 +262,7 @@ fn start_configured(
     Ok((process, SocketAddr::from((Ipv4Addr::LOCALHOST, port))))
 }
 
-fn filled(server: Server, setting: &Setting<'_>, port: u16) -> String {
+fn filled(server: Server, setting: &Setting<'_>, (port, operator): (u16, u16)) -> String {
     let template = match server {
         Server::Nginx => include_str!("../peers/nginx.conf"),
         Server::Haproxy => include_str!("../peers/haproxy.conf"),
@@ -247,6 +272,7 @@ fn filled(server: Server, setting: &Setting<'_>, port: u16) -> String {
     };
     template
         .replace("@PORT@", &port.to_string())
+        .replace("@OPERATOR@", &operator.to_string())
         .replace("@DIR@", &setting.directory.display().to_string())
         .replace("@ORIGIN@", &setting.origin.to_string())
         .replace("@ORIGIN_HOST@", &setting.origin.ip().to_string())

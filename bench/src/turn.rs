@@ -47,6 +47,9 @@ pub(crate) fn measure_turn(
     if !scenario.own {
         load.verify = Verify::Same;
     }
+    if load.rate.is_some() {
+        load.server_gaps.clone_from(&running.gaps);
+    }
     let family = running.process.family();
     let measured = generator::measure_beside(&load, &|| Some(family.cpu_us()))?;
     let requests = measured.load.requests.max(1) as f64;

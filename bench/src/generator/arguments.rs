@@ -105,6 +105,10 @@ pub(crate) struct LoadArguments {
     /// Write everything that was measured there, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Where a gateway tells the gaps that it suffered itself (`http://127.0.0.1:8081/admin/gaps`): of the clean windows of
+    /// an open loop those remain that are clean on its side, too.
+    #[arg(long, value_name = "URL", requires = "rate")]
+    pub(crate) server_gaps: Option<String>,
     /// Interface to the kernel.
     #[arg(long, default_value = "auto")]
     pub(crate) backend: Backend,

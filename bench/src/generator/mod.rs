@@ -14,6 +14,7 @@ mod recorded;
 mod requests;
 mod schedule;
 mod seconds;
+mod server_gaps;
 mod silence;
 mod tally;
 mod target;
@@ -52,6 +53,7 @@ use self::tally::Tally;
 use self::target::Target;
 pub(crate) use self::verdict::CLEAN_WINDOWS_MIN;
 use self::verdict::Finding;
+use crate::clock;
 use crate::record::{Beside, Load, Second};
 
 /// Wrong usage.
@@ -85,6 +87,10 @@ pub(crate) struct Run<'r> {
     pub(crate) beside: Option<Beside>,
     /// The run ended before its time.
     pub(crate) interrupted: bool,
+    /// When the first request was due, in nanoseconds since the epoch.
+    pub(crate) start_unix_ns: u64,
+    /// Windows that are clean on the server's side too, and its gaps, where it told them.
+    pub(crate) both_sides: Option<(windows::Clean, gaps::Sum)>,
 }
 
 impl Run<'_> {
@@ -230,9 +236,21 @@ fn drive_load<'a>(
     if arguments.rate.is_none() {
         driven.tally.correct(arguments.connections);
     }
+    let both_sides = match (&arguments.server_gaps, &driven.tally.clean) {
+        (Some(url), Some(clean)) => {
+            let told = server_gaps::ask(url, driven.start_unix_ns, driven.tally.elapsed_ns)
+                .map_err(|error| NoRun::Failed(format!("{url}: {error}")))?;
+            Some((clean.without(&told.gaps), told.sum))
+        }
+        _ => None,
+    };
     Ok(Run {
         arguments,
-        findings: verdict::findings(&driven.tally, arguments.rate.is_some()),
+        findings: verdict::findings(
+            &driven.tally,
+            arguments.rate.is_some(),
+            both_sides.as_ref().map(|(clean, _)| clean.windows),
+        ),
         tally: driven.tally,
         backend: driven.ready.backend,
         refused: driven.ready.refused,
@@ -241,6 +259,8 @@ fn drive_load<'a>(
         server_cpu_us: driven.server_cpu_us,
         beside,
         interrupted: driven.interrupted,
+        start_unix_ns: driven.start_unix_ns,
+        both_sides,
     })
 }
 
@@ -293,6 +313,7 @@ fn plan(arguments: &LoadArguments) -> Result<Planned, NoRun> {
         spins: arguments.spins(),
         backend: arguments.backend,
         cpus: arguments.cpus.clone(),
+        keeps_windows: arguments.server_gaps.is_some(),
     };
     Ok(Planned {
         plan,
@@ -364,6 +385,8 @@ struct Driven {
     seconds: Vec<Second>,
     server_cpu_us: Option<u64>,
     interrupted: bool,
+    /// When the first request was due, in nanoseconds since the epoch.
+    start_unix_ns: u64,
 }
 
 /// Runs all threads. The calling one shows the progress and waits, no longer than the plan's own bounds allow.
@@ -456,8 +479,15 @@ impl Waiting<'_> {
             ready,
             server_cpu_us: self.series.server_cpu_us(),
             interrupted: self.shared.stopped(),
+            start_unix_ns: self.start_unix_ns(),
             seconds: self.series.seconds,
         })
+    }
+
+    fn start_unix_ns(&self) -> u64 {
+        let now = Clock::system().stamp().0;
+        let ago = now.saturating_sub(self.shared.start().unwrap_or(now));
+        clock::unix_ns().saturating_sub(ago)
     }
 
     /// The next word of a thread; the seconds meanwhile.

@@ -40,6 +40,8 @@ pub(crate) struct Plan {
     pub(crate) spins: bool,
     pub(crate) backend: Backend,
     pub(crate) cpus: Vec<usize>,
+    /// What was answered in clean windows is kept.
+    pub(crate) keeps_windows: bool,
 }
 
 impl Plan {

@@ -4,6 +4,7 @@ use hdrhistogram::Histogram;
 
 use super::gaps::Sum;
 use super::histogram::Latencies;
+use super::windows::{self, WINDOW_NS};
 use super::{Run, text};
 use crate::record::{self, Clean, Distribution, Gaps, Generator, Late, Load};
 
@@ -19,6 +20,7 @@ pub(crate) fn load(run: &Run<'_>) -> Load {
         arrivals: open_loop.then_some(spacing),
         threads: arguments.threads,
         connections: arguments.connections,
+        start_unix_ns: run.start_unix_ns,
         seconds: tally.elapsed_ns as f64 / 1e9,
         due: tally.due,
         unsent: tally.unsent,
@@ -32,11 +34,9 @@ pub(crate) fn load(run: &Run<'_>) -> Load {
         reopened: tally.reopened,
         bodies: run.compared.clone(),
         latency: views(&tally.latencies),
-        clean: clean.map(|clean| Clean {
-            windows: clean.windows,
-            of: clean.of,
-            latency: views(&clean.latencies),
-        }),
+        clean: clean.map(windows),
+        clean_both: run.both_sides.as_ref().map(|(clean, _)| windows(clean)),
+        server_gaps: run.both_sides.as_ref().map(|(_, sum)| gaps(sum)),
         generator_cpu_us_per_request: us(tally.times.worked()) / tally.answers.max(1) as f64,
         generator_busy: tally.busiest_permille as f64 / 1e3,
         generator: generator(run),
@@ -73,6 +73,21 @@ fn generator(run: &Run<'_>) -> Generator {
         own_gaps: gaps(&tally.own_gaps),
         taken_gaps: gaps(&tally.taken_gaps),
     }
+}
+
+fn windows(clean: &windows::Clean) -> Clean {
+    Clean {
+        windows: clean.windows,
+        of: clean.of,
+        latency: views(&clean.latencies),
+        stretches_ms: clean.stretches.iter().map(milliseconds).collect(),
+    }
+}
+
+/// First and last window of a stretch as its beginning and end.
+fn milliseconds((first, last): &(u64, u64)) -> (u64, u64) {
+    const MS: u64 = WINDOW_NS / 1_000_000;
+    (first * MS, (last + 1) * MS)
 }
 
 fn gaps(sum: &Sum) -> Gaps {

@@ -185,9 +185,7 @@ impl Tally {
         self.busiest_permille = self.busiest_permille.max(other.busiest_permille);
         self.clean = match (self.clean.take(), other.clean) {
             (Some(mut own), Some(other)) => {
-                own.windows += other.windows;
-                own.of += other.of;
-                own.latencies.merge(&other.latencies);
+                own.merge(other);
                 Some(own)
             }
             (own, other) => own.or(other),

@@ -8,14 +8,14 @@ use super::arguments::{LoadArguments, Usage};
 
 /// A URL in its parts.
 #[derive(Debug, PartialEq, Eq)]
-struct Url<'a> {
+pub(crate) struct Url<'a> {
     /// As it stands in Host.
     authority: &'a str,
     /// Without brackets.
-    host: &'a str,
-    port: u16,
+    pub(crate) host: &'a str,
+    pub(crate) port: u16,
     /// Path and query.
-    target: String,
+    pub(crate) target: String,
 }
 
 /// Where to send what.
@@ -68,7 +68,7 @@ impl Target {
     }
 }
 
-fn parse(url: &str) -> Result<Url<'_>, Usage> {
+pub(crate) fn parse(url: &str) -> Result<Url<'_>, Usage> {
     let fault = |what: &str| Usage(format!("invalid URL {url:?}: {what}"));
     let rest = match url.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,

@@ -140,7 +140,7 @@ fn ours(text: &mut String, run: &Run<'_>) -> std::fmt::Result {
         .as_ref()
         .filter(|_| run.arguments.rate.is_some())
     {
-        clean_windows(text, clean)?;
+        clean_windows(text, run, clean)?;
     }
     for finding in run.findings.iter().filter(|finding| !finding.refuses()) {
         writeln!(text, "Note: {}", explain(*finding, run))?;
@@ -257,14 +257,36 @@ fn own_figures(text: &mut String, run: &Run<'_>) -> std::fmt::Result {
     Ok(())
 }
 
-fn clean_windows(text: &mut String, clean: &Clean) -> std::fmt::Result {
-    let share = clean.windows as f64 * 100.0 / clean.of.max(1) as f64;
+fn clean_windows(text: &mut String, run: &Run<'_>, clean: &Clean) -> std::fmt::Result {
+    let of = |clean: &Clean| {
+        let share = clean.windows as f64 * 100.0 / clean.of.max(1) as f64;
+        format!("{} of {}, {share:.1} %", clean.windows, clean.of)
+    };
     writeln!(
         text,
-        "  Clean windows of {}: {} of {}, {share:.1} %",
+        "  Clean windows of {}: {}",
         time(WINDOW_NS),
-        clean.windows,
-        clean.of
+        of(clean)
+    )?;
+    let Some((both, server)) = &run.both_sides else {
+        return Ok(());
+    };
+    let corrected = |at| time(both.latencies.corrected.value_at_quantile(at));
+    writeln!(
+        text,
+        "  Clean on the server's side too ({} gaps, {} in all, the longest {}): {}",
+        server.count,
+        time(server.total_ns),
+        time(server.longest_ns),
+        of(both)
+    )?;
+    writeln!(
+        text,
+        "    there, corrected: p50 {}, p99 {}, p99.9 {}, max {}",
+        corrected(0.5),
+        corrected(0.99),
+        corrected(0.999),
+        corrected(1.0)
     )
 }
 
@@ -373,8 +395,10 @@ mod tests {
         tally.errors.add(Kind::Timeout);
         tally.errors.add(Kind::Status);
         let run = Run {
+            start_unix_ns: 0,
+            both_sides: None,
             arguments: &arguments,
-            findings: verdict::findings(&tally, arguments.rate.is_some()),
+            findings: verdict::findings(&tally, arguments.rate.is_some(), None),
             tally,
             backend: platform::Backend::Epoll,
             refused: None,

@@ -49,12 +49,15 @@ impl Finding {
 }
 
 /// All that stands out, what refuses first.
-pub(crate) fn findings(tally: &Tally, open_loop: bool) -> Vec<Finding> {
+///
+/// `both_sides`: windows that are clean on the server's side too, where it told its gaps.
+pub(crate) fn findings(tally: &Tally, open_loop: bool, both_sides: Option<u64>) -> Vec<Finding> {
     let busy = tally.busiest_permille >= BUSY_PERMILLE;
     let late = exceeds(tally.late.own, tally.due, LATE_PERMILLE);
     let taken = tally.taken_gaps.total_ns.max(tally.times.waiting);
     let stolen = exceeds(taken, tally.times.wall, TAKEN_PERMILLE);
-    let few = open_loop && clean_windows(tally) < CLEAN_WINDOWS_MIN;
+    let windows = both_sides.map_or(clean_windows(tally), |all| all / tally.threads.max(1));
+    let few = open_loop && windows < CLEAN_WINDOWS_MIN;
     let median = tally.latencies.actual.value_at_quantile(0.5);
     let silence = tally.silences.longest_ns;
     let stalled = silence > 0 && silence > median.saturating_mul(STALL_FACTOR);
@@ -85,7 +88,6 @@ fn exceeds(part: u64, whole: u64, permille: u64) -> bool {
 mod tests {
     use super::*;
     use crate::generator::gaps::Sum;
-    use crate::generator::histogram::Latencies;
     use crate::generator::windows::Clean;
 
     const SECOND: u64 = 1_000_000_000;
@@ -99,8 +101,7 @@ mod tests {
         tally.busiest_permille = 300;
         tally.clean = Some(Clean {
             windows: 1_900,
-            of: 2_000,
-            latencies: Latencies::new(),
+            ..Clean::new(2_000)
         });
         for _ in 0..100 {
             tally.latencies.record(100_000, 90_000);
@@ -118,7 +119,7 @@ mod tests {
 
     #[test]
     fn nothing_stands_out_in_a_quiet_run() {
-        assert_eq!(findings(&quiet(), true), []);
+        assert_eq!(findings(&quiet(), true, None), []);
     }
 
     #[test]
@@ -126,7 +127,7 @@ mod tests {
         let found = |change: fn(&mut Tally), open_loop| {
             let mut tally = quiet();
             change(&mut tally);
-            findings(&tally, open_loop)
+            findings(&tally, open_loop, None)
         };
         assert_eq!(
             found(|tally| tally.busiest_permille = 950, false),
@@ -156,12 +157,16 @@ mod tests {
         let few = |tally: &mut Tally| {
             tally.clean = Some(Clean {
                 windows: 199,
-                of: 2_000,
-                latencies: Latencies::new(),
+                ..Clean::new(2_000)
             });
         };
         assert_eq!(found(few, true), [Finding::FewCleanWindows]);
         assert_eq!(found(few, false), []);
+        let both = |windows| findings(&quiet(), true, Some(windows));
+        assert_eq!(
+            (both(199), both(200)),
+            (vec![Finding::FewCleanWindows], vec![])
+        );
     }
 
     #[test]
@@ -171,7 +176,7 @@ mod tests {
             tally.latencies.record(50_000_000, 50_000_000);
         }
         tally.silences = gaps(50_000_000);
-        assert_eq!(findings(&tally, true), []);
+        assert_eq!(findings(&tally, true, None), []);
     }
 
     #[test]

@@ -20,8 +20,8 @@ pub(crate) struct Windows {
     spoilt_until: u64,
     /// The open window's answers, as (corrected, actual).
     open: Vec<(u64, u64)>,
-    clean: u64,
-    latencies: Latencies,
+    clean: Clean,
+    keeps: bool,
 }
 
 /// What the windows came to.
@@ -30,19 +30,68 @@ pub(crate) struct Clean {
     pub(crate) windows: u64,
     pub(crate) of: u64,
     pub(crate) latencies: Latencies,
+    /// First and last of clean windows in a row, in windows after the start.
+    pub(crate) stretches: Vec<(u64, u64)>,
+    /// Where they are kept: clean windows and their answers, as (corrected, actual).
+    pub(crate) kept: Vec<(u64, Vec<(u64, u64)>)>,
+}
+
+impl Clean {
+    pub(crate) fn new(of: u64) -> Self {
+        Self {
+            windows: 0,
+            of,
+            latencies: Latencies::new(),
+            stretches: Vec::new(),
+            kept: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, index: u64, answers: &[(u64, u64)]) {
+        self.windows += 1;
+        for (corrected, actual) in answers {
+            self.latencies.record(*corrected, *actual);
+        }
+        match self.stretches.last_mut() {
+            Some((_, last)) if *last + 1 == index => *last = index,
+            _ => self.stretches.push((index, index)),
+        }
+    }
+
+    /// The kept windows that are clean of these gaps, too: beginnings and ends in nanoseconds after the start, in order.
+    pub(crate) fn without(&self, gaps: &[(u64, u64)]) -> Self {
+        let mut clean = Self::new(self.of);
+        for (index, answers) in &self.kept {
+            let (begin, end) = (index * WINDOW_NS, (index + 1) * WINDOW_NS);
+            let spoils = |(from, until): &(u64, u64)| *from < end && *until + SETTLE_NS > begin;
+            if !gaps.iter().any(spoils) {
+                clean.add(*index, answers);
+            }
+        }
+        clean
+    }
+
+    pub(crate) fn merge(&mut self, other: Self) {
+        self.windows += other.windows;
+        self.of += other.of;
+        self.latencies.merge(&other.latencies);
+        self.stretches.extend(other.stretches);
+        self.kept.extend(other.kept);
+    }
 }
 
 impl Windows {
-    /// For a run of this length.
-    pub(crate) fn new(length_ns: u64) -> Self {
+    /// For a run of this length; `keeps` what was answered in clean windows.
+    pub(crate) fn new(length_ns: u64, keeps: bool) -> Self {
+        let count = length_ns / WINDOW_NS;
         Self {
             index: 0,
-            count: length_ns / WINDOW_NS,
+            count,
             spoilt: false,
             spoilt_until: 0,
             open: Vec::new(),
-            clean: 0,
-            latencies: Latencies::new(),
+            clean: Clean::new(count),
+            keeps,
         }
     }
 
@@ -73,11 +122,8 @@ impl Windows {
     /// The run is over.
     pub(crate) fn finish(mut self) -> Clean {
         self.advance(self.count.max(self.index));
-        Clean {
-            windows: self.clean,
-            of: self.count,
-            latencies: self.latencies,
-        }
+        self.clean.of = self.count;
+        self.clean
     }
 
     fn spoil(&mut self, from: u64, until: u64) {
@@ -91,9 +137,11 @@ impl Windows {
     fn advance(&mut self, to: u64) {
         while self.index < to {
             if !self.spoilt && self.index < self.count {
-                self.clean += 1;
-                for (corrected, actual) in &self.open {
-                    self.latencies.record(*corrected, *actual);
+                self.clean.add(self.index, &self.open);
+                if self.keeps {
+                    self.clean
+                        .kept
+                        .push((self.index, std::mem::take(&mut self.open)));
                 }
             }
             self.open.clear();
@@ -115,13 +163,13 @@ mod tests {
 
     #[test]
     fn without_gaps_every_whole_window_is_clean() {
-        let mut windows = Windows::new(23 * MS);
+        let mut windows = Windows::new(23 * MS, false);
         for ms in 0..23 {
             windows.look(ms * MS, None);
             windows.answer(2, 1);
         }
         assert_eq!(counts(&windows.finish()), (4, 4, 20));
-        assert_eq!(counts(&Windows::new(10 * MS).finish()), (2, 2, 0));
+        assert_eq!(counts(&Windows::new(10 * MS, false).finish()), (2, 2, 0));
     }
 
     #[test]
@@ -136,7 +184,7 @@ mod tests {
             // Over exactly two milliseconds before the third begins.
             (7, 8, 9),
         ] {
-            let mut windows = Windows::new(50 * MS);
+            let mut windows = Windows::new(50 * MS, false);
             windows.look(from * MS, None);
             windows.answer(1, 1);
             windows.look(at * MS, Some(from * MS));
@@ -147,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_gap_spares_the_windows_before_it() {
-        let mut windows = Windows::new(50 * MS);
+        let mut windows = Windows::new(50 * MS, false);
         windows.look(MS, None);
         windows.answer(1, 1);
         windows.look(12 * MS, Some(11 * MS));
@@ -156,10 +204,33 @@ mod tests {
 
     #[test]
     fn what_comes_after_the_end_is_not_in_a_window() {
-        let mut windows = Windows::new(10 * MS);
+        let mut windows = Windows::new(10 * MS, false);
         windows.look(12 * MS, None);
         windows.answer(1, 1);
         windows.look(30 * MS, Some(20 * MS));
         assert_eq!(counts(&windows.finish()), (2, 2, 0));
+    }
+
+    #[test]
+    fn gaps_of_the_other_side_spoil_kept_windows_alike() {
+        let mut windows = Windows::new(50 * MS, true);
+        for ms in 0..50 {
+            windows.look(ms * MS, (ms == 21).then_some(20 * MS));
+            windows.answer(ms, ms);
+        }
+        let clean = windows.finish();
+        assert_eq!(
+            (counts(&clean), &clean.stretches[..]),
+            ((9, 10, 45), &[(0, 3), (5, 9)][..])
+        );
+        let both = clean
+            .clone()
+            .without(&[(6 * MS, 7 * MS), (43 * MS, 44 * MS)]);
+        // The second, the ninth, and the last, which begins a millisecond behind a gap.
+        assert_eq!(
+            (counts(&both), &both.stretches[..]),
+            ((6, 10, 30), &[(0, 0), (2, 3), (5, 7)][..])
+        );
+        assert_eq!(counts(&clean.without(&[])), counts(&clean));
     }
 }

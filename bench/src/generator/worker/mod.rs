@@ -165,7 +165,7 @@ impl<'p, D: Driver> Worker<'p, D> {
             swept: 0,
             tally: Tally::new(),
             gaps: Gaps::new(0, 0, 0),
-            windows: Windows::new(plan.duration_ns),
+            windows: Windows::new(plan.duration_ns, plan.keeps_windows),
             silence: Silence::default(),
             rate: Interval {
                 until: 0,
