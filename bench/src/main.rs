@@ -5,15 +5,16 @@ mod client;
 mod clock;
 mod fixed;
 mod generator;
+mod host;
 mod idle;
 mod load;
 mod peers;
 mod process;
-#[expect(dead_code, reason = "written and read by what comes next")]
 mod record;
 mod report;
 mod scenario;
 mod server;
+mod turn;
 
 use std::process::ExitCode;
 
