@@ -166,10 +166,10 @@ fn start_all(
 }
 
 /// A directory in memory; removed on drop.
-struct Directory(PathBuf);
+pub(crate) struct Directory(pub(crate) PathBuf);
 
 impl Directory {
-    fn new() -> io::Result<Directory> {
+    pub(crate) fn new() -> io::Result<Directory> {
         let memory = Path::new("/dev/shm");
         let parent = if memory.is_dir() {
             memory.to_path_buf()

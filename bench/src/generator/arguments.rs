@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The target of a run without an address.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080/api/v1/status";
@@ -98,7 +98,7 @@ impl Default for LoadArguments {
 }
 
 /// The spacing of an open loop's requests.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Spacing {
     /// The same time between any two.

@@ -22,6 +22,7 @@ mod worker;
 use std::fmt;
 use std::fs;
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -30,7 +31,7 @@ use std::time::Duration;
 
 use platform::Clock;
 
-pub(crate) use self::arguments::{Backend, LoadArguments, Spacing};
+pub(crate) use self::arguments::{Backend, LoadArguments, Spacing, Spin};
 use self::arguments::{Usage, Verify};
 use self::drivers::{Failure, Ready};
 use self::plan::{Plan, Shared};
@@ -204,8 +205,12 @@ fn drive_load<'a>(
     })
 }
 
-/// What to do, and in words how bodies are compared.
-fn plan(arguments: &LoadArguments) -> Result<(Plan, String), NoRun> {
+/// Where the load goes: an address that takes connections.
+pub(crate) fn address(arguments: &LoadArguments) -> Result<SocketAddr, NoRun> {
+    reached(arguments).map(|(_, address)| address)
+}
+
+fn reached(arguments: &LoadArguments) -> Result<(Target, SocketAddr), NoRun> {
     arguments.check()?;
     let target = Target::new(&arguments.url, &arguments.headers)?;
     let failed = |what: &str, error: &dyn fmt::Display| {
@@ -216,6 +221,12 @@ fn plan(arguments: &LoadArguments) -> Result<(Plan, String), NoRun> {
         .map_err(|error| failed("resolve", &error))?;
     let address = probe::reach(&addresses, arguments.timeout)
         .map_err(|error| failed("connect to", &error))?;
+    Ok((target, address))
+}
+
+/// What to do, and in words how bodies are compared.
+fn plan(arguments: &LoadArguments) -> Result<(Plan, String), NoRun> {
+    let (target, address) = reached(arguments)?;
     drivers::descriptors(arguments.connections)
         .map_err(|error| NoRun::Failed(error.to_string()))?;
     let probed = probe::probe(address, &target.request, arguments.timeout);

@@ -66,15 +66,16 @@ struct Estimate {
 }
 
 impl Estimate {
-    /// Sorts the values, of which there is at least one.
+    /// Reorders the values, of which there is at least one.
     fn of(values: &mut [f64]) -> Estimate {
-        values.sort_unstable_by(f64::total_cmp);
         let count = values.len();
         let cut = (count as f64 * TRIMMED) as usize;
+        let first = *values.select_nth_unstable_by(cut, f64::total_cmp).1;
+        values[cut..].select_nth_unstable_by(count - 2 * cut - 1, f64::total_cmp);
         let kept = &values[cut..count - cut];
         let mean = kept.iter().sum::<f64>() / kept.len() as f64;
         let ends = cut as f64;
-        let (first, last) = (kept[0], kept[kept.len() - 1]);
+        let last = kept[kept.len() - 1];
         let winsorised = (kept.iter().sum::<f64>() + ends * (first + last)) / count as f64;
         let square = |value: f64| (value - winsorised).powi(2);
         let squares =
