@@ -271,11 +271,17 @@ fn judge(before: &[Run], now: &[Run]) -> Vec<Judged> {
     verdict::ALL.into_iter().filter_map(of).collect()
 }
 
+/// Noise is held against CPU time, and against the rest only where there is no CPU time.
 fn exit_code(judged: &[Judged], errors: u64) -> u8 {
     let any = |verdict| judged.iter().any(|judged| judged.verdict == verdict);
+    let cpu = judged.iter().find(|judged| judged.metric == Metric::Cpu);
+    let noisy = cpu.map_or_else(
+        || judged.is_empty() || any(Verdict::TooNoisy),
+        |cpu| cpu.verdict == Verdict::TooNoisy,
+    );
     if errors > 0 || any(Verdict::Regression) {
         REGRESSION
-    } else if judged.is_empty() || any(Verdict::TooNoisy) {
+    } else if noisy {
         NOT_CERTIFIED
     } else {
         SAME

@@ -146,21 +146,13 @@ fn comparison(
         Some(path) => path.clone(),
         None => gateway().map_err(|error| NoRun::Failed(error.to_string()))?,
     };
-    for program in [reference, &current] {
-        if !program.is_file() {
-            return Err(NoRun::Usage(format!(
-                "{}: there is no such program",
-                program.display()
-            )));
-        }
-    }
     let scenarios = match arguments.scenario.is_empty() {
         true => vec![scenario::find("hit-64").map_err(NoRun::Failed)?],
         false => arguments.scenario.clone(),
     };
     Ok(Comparison {
-        reference: reference.to_path_buf(),
-        current,
+        reference: program(reference)?,
+        current: program(&current)?,
         scenarios,
         rounds: arguments.rounds,
         turn: given("duration").then_some(load.duration),
@@ -169,6 +161,12 @@ fn comparison(
         client_cpu: arguments.client_cpu,
         json: load.json.clone(),
     })
+}
+
+/// As it is found from everywhere.
+fn program(path: &Path) -> Result<PathBuf, NoRun> {
+    let file = path.canonicalize().ok().filter(|path| path.is_file());
+    file.ok_or_else(|| NoRun::Usage(format!("{}: there is no such program", path.display())))
 }
 
 fn gateway() -> io::Result<PathBuf> {

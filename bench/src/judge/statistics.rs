@@ -188,6 +188,16 @@ pub(crate) fn median(values: &[f64]) -> Option<f64> {
 pub(crate) mod tests {
     use super::*;
 
+    impl Bootstrap {
+        /// One in less of a hurry to be exact.
+        pub(crate) fn with(resamples: usize) -> Bootstrap {
+            Bootstrap {
+                resamples,
+                ..Bootstrap::new()
+            }
+        }
+    }
+
     impl Random {
         /// Between 0 and 1, neither of them.
         fn part(&mut self) -> f64 {
@@ -238,10 +248,7 @@ pub(crate) mod tests {
     /// The share of 400 intervals that miss the truth, which is zero; the share's own deviation is 1.1 %.
     fn missed(draw: impl Fn(&mut Bootstrap, &mut Random) -> Option<Interval>) -> f64 {
         let mut random = Random(7);
-        let mut bootstrap = Bootstrap {
-            resamples: 1_000,
-            ..Bootstrap::new()
-        };
+        let mut bootstrap = Bootstrap::with(1_000);
         let missed = (0..400).filter(|_| {
             let interval = draw(&mut bootstrap, &mut random).unwrap();
             interval.low > 0.0 || interval.high < 0.0

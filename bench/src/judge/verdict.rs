@@ -93,6 +93,8 @@ pub(crate) enum Verdict {
     TooNoisy,
     /// There is no threshold.
     Told,
+    /// The figures are the generator's, or whose its CPU was.
+    NotCertified,
 }
 
 impl Verdict {
@@ -126,6 +128,7 @@ impl Verdict {
             Verdict::Undecided => "undecided: more rounds would tell",
             Verdict::TooNoisy => "too noisy to tell",
             Verdict::Told => "told, not judged",
+            Verdict::NotCertified => "not certified, not judged",
         }
     }
 }
