@@ -196,11 +196,14 @@ fn what_cannot_be_compared_exits_4_and_names_what_differs() {
     other_shape["schema"] = json!(99);
     let mut other_rate = kept.clone();
     other_rate["shape"]["rate"] = json!(7);
+    let mut other_flags = kept.clone();
+    other_flags["shape"]["arrivals"] = json!("whenever");
     let same = &["-R100"][..];
     for (baseline, flags, words) in [
         (&other_host, same, r#"kernel: "2.4.37" then"#),
         (&other_shape, same, "version 99 of the shape"),
         (&other_rate, same, r#"rate: "7" then, "100" now"#),
+        (&other_flags, same, "its load is of another version"),
         (&kept, &["-c2"], r#"connections: "1" then, "2" now"#),
         (&json!({"schema": 1}), same, "missing field"),
         (&json!([]), same, "it is no baseline"),
@@ -275,7 +278,11 @@ fn wrong_usage_exits_2_and_what_cannot_be_done_1() {
         (&["--file", "x"], 2, "--baseline"),
         (&["--rounds", "5"], 2, "--against"),
         (&["--baseline", "--rounds", "2"], 2, "3..="),
-        (&["--baseline", "--scenario", "hit-64"], 2, "--against"),
+        (
+            &["--baseline", "--scenario", "hit-64"],
+            2,
+            "cannot be used with",
+        ),
         (&["--against", "nowhere"], 2, "there is no such program"),
         (
             &["--against", PROGRAM, "-c", "3"],

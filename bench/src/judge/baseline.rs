@@ -116,9 +116,16 @@ fn failed(error: io::Error) -> NoRun {
 fn defaults(measurement: &Measurement<'_>) -> LoadArguments {
     let mut load = measurement.load.clone();
     let given = measurement.given;
-    if !["threads", "connections", "rate"]
-        .iter()
-        .any(|flag| given(flag))
+    if ![
+        "threads",
+        "connections",
+        "rate",
+        "each",
+        "pipeline",
+        "close",
+    ]
+    .iter()
+    .any(|flag| given(flag))
     {
         load.threads = 1;
         load.connections = CONNECTIONS;
@@ -155,41 +162,16 @@ fn comparable(
             ),
         },
     })?;
-    let load = of_baseline(&kept.shape, measurement);
+    let given = measurement.given;
+    let load = kept.shape.load(given, &measurement.load);
+    let mut load = load.map_err(|error| format!("its load is of another version: {error}"))?;
+    quiet(&mut load, given);
     let mut differences = kept::host_differences(&kept.record.host, &now.host);
     differences.extend(kept.shape.differences(&Shape::of(&load)));
     match differences.is_empty() {
         true => Ok((kept, load)),
         false => Err(differences.join("; ")),
     }
-}
-
-/// The baseline's load, but for what stands on the command line.
-fn of_baseline(shape: &Shape, measurement: &Measurement<'_>) -> LoadArguments {
-    let (mut load, given) = (measurement.load.clone(), measurement.given);
-    if !given("url") {
-        load.url.clone_from(&shape.url);
-    }
-    if !given("threads") {
-        load.threads = shape.threads;
-    }
-    if !given("connections") {
-        load.connections = shape.connections;
-    }
-    if !given("rate") {
-        load.rate = shape.rate;
-    }
-    if !given("arrivals") {
-        load.arrivals = shape.arrivals;
-    }
-    if !given("headers") {
-        load.headers.clone_from(&shape.headers);
-    }
-    if !given("duration") {
-        load.duration = Duration::from_millis(shape.run_ms);
-    }
-    quiet(&mut load, given);
-    load
 }
 
 /// Certified runs, and those alone.

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::generator::{LoadArguments, Spacing};
+use crate::generator::LoadArguments;
 use crate::record::{Host, Record, SCHEMA};
 
 /// Where baselines lie where nothing else is said, below the current directory.
@@ -16,6 +16,22 @@ const DIRECTORY: &str = "bench/baselines";
 const HISTORY_MAX: usize = 200;
 /// So much memory is one, whatever a kernel leaves of it.
 const MEMORY_GRAIN: u64 = 1 << 30;
+
+/// Flags that say how the load is driven and checked, not what it is.
+const NEUTRAL: [&str; 12] = [
+    "backend",
+    "cpus",
+    "expect_body",
+    "expect_length",
+    "expect_status",
+    "json",
+    "latency",
+    "script",
+    "spin",
+    "timeout",
+    "uniform",
+    "verify",
+];
 
 /// A record with what the judge keeps beside it.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -28,20 +44,10 @@ pub(crate) struct Kept {
     pub(crate) history: Vec<Point>,
 }
 
-/// The load. Figures of another cannot be compared.
+/// The load, by the names of its flags. Figures of another cannot be compared.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub(crate) struct Shape {
-    /// Its port may be another: a gateway may have moved.
-    pub(crate) url: String,
-    pub(crate) threads: u32,
-    pub(crate) connections: u32,
-    /// Requests a second of an open loop.
-    pub(crate) rate: Option<u64>,
-    /// The spacing of an open loop's requests.
-    pub(crate) arrivals: Spacing,
-    pub(crate) headers: Vec<String>,
-    pub(crate) run_ms: u64,
-}
+#[serde(transparent)]
+pub(crate) struct Shape(Map<String, Value>);
 
 /// Medians of one measurement's rounds.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -58,35 +64,51 @@ pub(crate) struct Point {
 
 impl Shape {
     pub(crate) fn of(load: &LoadArguments) -> Shape {
-        Shape {
-            url: load.url.clone(),
-            threads: load.threads,
-            connections: load.connections,
-            rate: load.rate,
-            arrivals: load.arrivals,
-            headers: load.headers.clone(),
-            run_ms: u64::try_from(load.duration.as_millis()).unwrap_or(u64::MAX),
+        let mut flags = flags(load);
+        for name in NEUTRAL {
+            flags.remove(name);
         }
+        Shape(flags)
     }
 
+    /// What a flag that came later had been.
     fn fields(&self) -> Vec<(String, String)> {
-        let rate = self
-            .rate
-            .map_or("closed loop".to_owned(), |rate| rate.to_string());
-        named([
-            ("URL", without_port(&self.url)),
-            ("threads", self.threads.to_string()),
-            ("connections", self.connections.to_string()),
-            ("rate", rate),
-            ("arrivals", format!("{:?}", self.arrivals).to_lowercase()),
-            ("headers", self.headers.join("; ")),
-            ("milliseconds of a run", self.run_ms.to_string()),
-        ])
+        let mut flags = Shape::of(&LoadArguments::default()).0;
+        flags.extend(self.0.clone());
+        let word = |(name, value): (String, Value)| {
+            let word = match value.as_str() {
+                Some(url) if name == "url" => without_port(url),
+                Some(text) => text.to_owned(),
+                None => value.to_string(),
+            };
+            (name, word)
+        };
+        flags.into_iter().map(word).collect()
     }
 
-    /// Every field in which the two differ, in words.
+    /// Every flag in which the two differ, in words.
     pub(crate) fn differences(&self, now: &Shape) -> Vec<String> {
         differences(self.fields(), now.fields())
+    }
+
+    /// The load, but for the flags that are given.
+    pub(crate) fn load(
+        &self,
+        given: &dyn Fn(&str) -> bool,
+        load: &LoadArguments,
+    ) -> serde_json::Result<LoadArguments> {
+        let mut flags = flags(load);
+        let kept = self.0.iter().filter(|(name, _)| !given(name));
+        flags.extend(kept.map(|(name, value)| (name.clone(), value.clone())));
+        serde_json::from_value(Value::Object(flags))
+    }
+}
+
+fn flags(load: &LoadArguments) -> Map<String, Value> {
+    match serde_json::to_value(load) {
+        Ok(Value::Object(flags)) => flags,
+        // Nothing else becomes of a structure.
+        _ => Map::new(),
     }
 }
 
@@ -254,6 +276,7 @@ impl Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generator::Backend;
 
     fn host() -> Host {
         Host {
@@ -300,24 +323,27 @@ mod tests {
 
     #[test]
     fn loads_differ_in_anything_but_the_port() {
-        let shape = Shape::of(&LoadArguments::default());
-        let moved = Shape {
-            url: "http://127.0.0.1:9999/api/v1/status".to_owned(),
-            ..shape.clone()
-        };
-        assert!(shape.differences(&moved).is_empty());
-        let other = Shape {
-            rate: Some(10),
-            connections: 3,
-            ..shape.clone()
-        };
-        assert_eq!(
-            shape.differences(&other),
-            [
-                r#"connections: "10" then, "3" now"#,
-                r#"rate: "closed loop" then, "10" now"#
-            ]
-        );
+        let load = LoadArguments::default();
+        let shape = Shape::of(&load);
+        let mut moved = load.clone();
+        moved.url = "http://127.0.0.1:9999/api/v1/status".to_owned();
+        moved.backend = Backend::Epoll;
+        assert!(shape.differences(&Shape::of(&moved)).is_empty());
+        let mut other = load.clone();
+        (other.rate, other.connections) = (Some(10), 3);
+        let words = [
+            r#"connections: "10" then, "3" now"#,
+            r#"rate: "null" then, "10" now"#,
+        ];
+        assert_eq!(shape.differences(&Shape::of(&other)), words);
+        // As it is kept, but for what is given.
+        let kept = Shape::of(&other);
+        let again = kept.load(&|flag| flag == "connections", &load).unwrap();
+        assert_eq!((again.rate, again.connections), (Some(10), 10));
+        // A flag that came later was at its default.
+        let mut older = shape.clone();
+        older.0.remove("pipeline");
+        assert!(older.differences(&shape).is_empty());
         for (url, bare) in [
             ("http://a:1/x:2", "http://a/x:2"),
             ("http://a", "http://a"),
@@ -330,7 +356,8 @@ mod tests {
 
     #[test]
     fn history_is_bounded() {
-        let shape = Shape::of(&LoadArguments::default());
+        let mut load = LoadArguments::default();
+        load.threads = 1;
         let mut kept = Kept {
             record: Record {
                 schema: SCHEMA,
@@ -338,17 +365,15 @@ mod tests {
                 host: host(),
                 runs: Vec::new(),
             },
-            shape: shape.clone(),
+            shape: Shape::of(&load),
             history: Vec::new(),
         };
         for at in 0..300 {
+            load.threads = 1 + u32::from(at % 2 == 0);
             kept.remember(Point {
                 at,
                 build: String::new(),
-                shape: Shape {
-                    threads: 1 + u32::from(at % 2 == 0),
-                    ..shape.clone()
-                },
+                shape: Shape::of(&load),
                 cpu_us_per_request: None,
                 requests_per_second: 1.0,
                 p50_us: 1.0,

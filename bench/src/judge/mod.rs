@@ -44,25 +44,47 @@ pub(crate) struct JudgeArguments {
     #[arg(long, groups = ["judged", "measured"])]
     compare_baseline: bool,
     /// The baseline's file [default: bench/baselines/HOST.json].
-    #[arg(long, value_name = "FILE", requires = "measured")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "measured",
+        conflicts_with = "against"
+    )]
     file: Option<PathBuf>,
     /// Measure the gateway and the one at PATH in turns, and exit 1 where the gateway is worse.
     #[arg(long, value_name = "PATH", group = "judged")]
     against: Option<PathBuf>,
     /// The gateway's binary [default: beside this program, else target/release/ultragate].
-    #[arg(long, value_name = "PATH", requires = "against")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        requires = "against",
+        conflicts_with = "measured"
+    )]
     gateway: Option<PathBuf>,
     /// The scenarios to compare in, by name or file [default: hit-64].
-    #[arg(long, value_name = "NAME", requires = "against", value_parser = scenario::find)]
+    #[arg(long, value_name = "NAME", requires = "against", conflicts_with = "measured", value_parser = scenario::find)]
     scenario: Vec<Scenario>,
     /// Rounds of --baseline and --compare-baseline [default: 10], pairs of turns of --against at most [default: 800].
     #[arg(long, value_name = "N", requires = "judged", value_parser = clap::value_parser!(u32).range(3..=100_000))]
     rounds: Option<u32>,
     /// CPU of the two gateways.
-    #[arg(long, value_name = "CPU", default_value_t = 0, requires = "against")]
+    #[arg(
+        long,
+        value_name = "CPU",
+        default_value_t = 0,
+        requires = "against",
+        conflicts_with = "measured"
+    )]
     server_cpu: usize,
     /// CPU of the generator and of the origin.
-    #[arg(long, value_name = "CPU", default_value_t = 1, requires = "against")]
+    #[arg(
+        long,
+        value_name = "CPU",
+        default_value_t = 1,
+        requires = "against",
+        conflicts_with = "measured"
+    )]
     client_cpu: usize,
 }
 
@@ -119,24 +141,14 @@ fn comparison(
     load: &LoadArguments,
     given: &dyn Fn(&str) -> bool,
 ) -> Result<Comparison, NoRun> {
-    let of_load = [
-        "url",
-        "threads",
-        "connections",
-        "rate",
-        "arrivals",
-        "seed",
-        "headers",
-        "timeout",
-        "cpus",
-        "spin",
-        "verify",
-        "expect_status",
-        "expect_length",
-        "expect_body",
-        "latency",
-    ];
-    if let Some(flag) = of_load.into_iter().find(|flag| given(flag)) {
+    let neutral = ["duration", "backend", "json"];
+    let flags = serde_json::to_value(load).unwrap_or_default();
+    let mut flags = flags
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(name, _)| name);
+    if let Some(flag) = flags.find(|flag| given(flag) && !neutral.contains(&flag.as_str())) {
         let flag = flag.replace('_', "-");
         return Err(NoRun::Usage(format!(
             "--against takes no {flag}: the load is the scenario's (--scenario NAME or FILE)"
