@@ -43,6 +43,7 @@ use self::beside::{Asked, Company};
 use self::drivers::{Failure, Ready};
 use self::plan::{Plan, Shared};
 use self::probe::Probed;
+pub(crate) use self::random::Random;
 use self::reader::Expected;
 use self::requests::Requests;
 use self::schedule::Arrivals;

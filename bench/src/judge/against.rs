@@ -366,8 +366,9 @@ fn findings(pairs: &[Pair]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::statistics::Random;
+    use super::super::statistics::index;
     use super::*;
+    use crate::generator::Random;
 
     /// Real pairs of one binary against itself: CPU time, rate, p50 and p99, each as a logarithm by which the second is worse.
     fn identical() -> Vec<[f64; 4]> {
@@ -405,7 +406,7 @@ mod tests {
     fn drawn(count: usize, factor: f64, random: &mut Random) -> Vec<f64> {
         let identical = identical();
         let pair = |random: &mut Random| {
-            let difference = identical[random.below(identical.len())][0];
+            let difference = identical[index(identical.len(), random)][0];
             let sign = if random.below(2) == 0 { 1.0 } else { -1.0 };
             sign * difference + factor.ln()
         };
@@ -449,7 +450,7 @@ mod tests {
 
     /// How many of 100 sequences drawn from the real pairs come to this word.
     fn words(count: usize, factor: f64, word: Verdict) -> usize {
-        let mut random = Random(11);
+        let mut random = Random::new(11);
         let mut bootstrap = Bootstrap::with(1_000);
         let drawn = (0..100).map(|_| drawn(count, factor, &mut random));
         let words = drawn.filter(|pairs| sequence(pairs, &mut bootstrap) == word);

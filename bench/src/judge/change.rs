@@ -7,7 +7,8 @@
 
 use std::ops::Range;
 
-use super::statistics::{Random, median};
+use super::statistics::{index, median};
+use crate::generator::Random;
 
 /// Figures on either side of a step, at least: fewer are an outlier's luck.
 const SIDE_MIN: usize = 5;
@@ -32,7 +33,7 @@ pub(crate) enum Change {
 /// Every change of the series, in order.
 pub(crate) fn changes(series: &[f64]) -> Vec<Change> {
     let mut found = Found::default();
-    search(series, 0, &mut Random(1), &mut found);
+    search(series, 0, &mut Random::new(1), &mut found);
     let ends = found.steps.iter().copied().chain([series.len()]);
     let starts = std::iter::once(0).chain(found.steps.iter().copied());
     let medians: Vec<f64> = starts
@@ -170,7 +171,7 @@ fn ranks(series: &[f64]) -> Vec<f64> {
 /// Fisher and Yates.
 fn shuffle(values: &mut [f64], random: &mut Random) {
     for last in (1..values.len()).rev() {
-        values.swap(last, random.below(last + 1));
+        values.swap(last, index(last + 1, random));
     }
 }
 
@@ -211,14 +212,15 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use super::super::statistics::tests::normal;
     use super::*;
 
     /// Noise of 2 %, every tenth figure five times as far away.
     fn series(seed: u64, count: usize, level: impl Fn(usize) -> f64) -> Vec<f64> {
-        let mut random = Random(seed);
+        let mut random = Random::new(seed);
         let mut noise = |index| {
             let scale = if random.below(10) == 0 { 0.1 } else { 0.02 };
-            level(index) * (scale * random.normal()).exp()
+            level(index) * (scale * normal(&mut random)).exp()
         };
         (0..count).map(&mut noise).collect()
     }

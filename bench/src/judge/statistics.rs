@@ -6,6 +6,8 @@
 //! share of intervals that miss the truth stays near the nominal one from ten figures on, which intervals from the
 //! percentiles of resampled medians do not.
 
+use crate::generator::Random;
+
 /// What is cut off at each end.
 const TRIMMED: f64 = 0.2;
 /// The 0.2 % beyond the widest interval in use are still 20 of them.
@@ -38,24 +40,9 @@ impl Interval {
     }
 }
 
-/// Pseudo-random numbers: SplitMix64.
-#[derive(Clone, Debug)]
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-
-    /// Below `bound`, which is at least 1. Biased by less than 2^-40 for the bounds in use.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        let wide = u128::from(self.next()) * bound as u128;
-        usize::try_from(wide >> 64).unwrap_or(0)
-    }
+/// An index of so many, of which there is at least one.
+pub(crate) fn index(count: usize, random: &mut Random) -> usize {
+    random.below(count as u64) as usize
 }
 
 /// The trimmed mean and its standard error.
@@ -99,7 +86,7 @@ pub(crate) struct Bootstrap {
 impl Bootstrap {
     pub(crate) fn new() -> Bootstrap {
         Bootstrap {
-            random: Random(1),
+            random: Random::new(1),
             resamples: RESAMPLES,
         }
     }
@@ -169,7 +156,7 @@ fn distance(from: f64, error: f64) -> f64 {
 
 fn resample(values: &[f64], into: &mut [f64], random: &mut Random) {
     for slot in into {
-        *slot = values[random.below(values.len())];
+        *slot = values[index(values.len(), random)];
     }
 }
 
@@ -198,16 +185,9 @@ pub(crate) mod tests {
         }
     }
 
-    impl Random {
-        /// Between 0 and 1, neither of them.
-        fn part(&mut self) -> f64 {
-            ((self.next() >> 11) as f64 + 0.5) / (1_u64 << 53) as f64
-        }
-
-        /// A standard normal deviate (Box and Muller 1958).
-        pub(crate) fn normal(&mut self) -> f64 {
-            (-2.0 * self.part().ln()).sqrt() * (std::f64::consts::TAU * self.part()).cos()
-        }
+    /// A standard normal deviate (Box and Muller 1958).
+    pub(crate) fn normal(random: &mut Random) -> f64 {
+        (-2.0 * random.unit().ln()).sqrt() * (std::f64::consts::TAU * random.unit()).cos()
     }
 
     /// Noise of standard deviation 1, but for its tails.
@@ -224,16 +204,16 @@ pub(crate) mod tests {
 
     impl Noise {
         fn draw(self, random: &mut Random) -> f64 {
-            let normal = random.normal();
+            let gauss = normal(random);
             let stalled = random.below(10) == 0;
             match self {
                 Noise::Heavy => {
-                    let chi: f64 = (0..3).map(|_| random.normal().powi(2)).sum();
-                    normal / (chi / 3.0).sqrt()
+                    let chi: f64 = (0..3).map(|_| normal(random).powi(2)).sum();
+                    gauss / (chi / 3.0).sqrt()
                 }
-                Noise::Stalls if stalled => 8.0 * normal,
-                Noise::Lopsided if stalled => 8.0 * normal.abs(),
-                _ => normal,
+                Noise::Stalls if stalled => 8.0 * gauss,
+                Noise::Lopsided if stalled => 8.0 * gauss.abs(),
+                _ => gauss,
             }
         }
 
@@ -247,7 +227,7 @@ pub(crate) mod tests {
 
     /// The share of 400 intervals that miss the truth, which is zero; the share's own deviation is 1.1 %.
     fn missed(draw: impl Fn(&mut Bootstrap, &mut Random) -> Option<Interval>) -> f64 {
-        let mut random = Random(7);
+        let mut random = Random::new(7);
         let mut bootstrap = Bootstrap::with(1_000);
         let missed = (0..400).filter(|_| {
             let interval = draw(&mut bootstrap, &mut random).unwrap();
@@ -282,9 +262,9 @@ pub(crate) mod tests {
 
     #[test]
     fn a_difference_is_found_where_it_is() {
-        let mut random = Random(3);
+        let mut random = Random::new(3);
         let pairs: Vec<f64> = (0..50)
-            .map(|_| 1.05_f64.ln() + 0.02 * random.normal())
+            .map(|_| 1.05_f64.ln() + 0.02 * normal(&mut random))
             .collect();
         let interval = Bootstrap::new().paired(&pairs, 0.95).unwrap().exp();
         assert!((interval.middle - 1.05).abs() < 0.01, "{interval:?}");
