@@ -8,13 +8,14 @@ mod generator;
 mod host;
 mod idle;
 mod judge;
-mod load;
 mod peers;
 mod process;
 mod record;
 mod report;
 mod scenario;
 mod server;
+mod single;
+mod stage;
 mod turn;
 
 use std::process::ExitCode;
@@ -40,6 +41,8 @@ enum Command {
     Floor(fixed::FloorArguments),
     /// Serve a fixed answer as an origin would send it.
     Origin(fixed::OriginArguments),
+    /// Measure one scenario, a server beside the floor, and whether it holds what it is to hold.
+    Scenario(single::ScenarioArguments),
     /// Measure the gateway, the floor and other servers side by side.
     Peers(peers::PeersArguments),
     /// Hold idle connections open and see what the server's memory does.
@@ -59,6 +62,10 @@ fn main() -> ExitCode {
         None => return generator::run(&arguments.load),
         Some(Command::Floor(arguments)) => fixed::floor(&arguments),
         Some(Command::Origin(arguments)) => fixed::origin(&arguments),
+        Some(Command::Scenario(arguments)) => match single::run(&arguments) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Some(Command::Peers(arguments)) => peers::run(&arguments),
         Some(Command::Idle(arguments)) => idle::run(&arguments),
     };

@@ -48,11 +48,6 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// User and system time of the process and its descendants, in microseconds.
-    pub(crate) fn cpu_us(&self) -> u64 {
-        self.family().cpu_us()
-    }
-
     /// The process and its descendants as they are now: to find them takes a look at every process of the host.
     pub(crate) fn family(&self) -> Family {
         Family(family(self.child.id()))
@@ -197,7 +192,10 @@ mod tests {
     #[test]
     fn work_of_a_child_is_counted() {
         let process = shell("echo up; (while :; do :; done) & wait");
-        assert!(clock::wait(Duration::from_secs(20), || process.cpu_us() >= 50_000));
+        assert!(clock::wait(Duration::from_secs(20), || process
+            .family()
+            .cpu_us()
+            >= 50_000));
     }
 
     #[test]

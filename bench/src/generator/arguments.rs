@@ -152,7 +152,8 @@ pub(crate) enum Spacing {
 /// How bodies are verified.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
 pub(crate) enum Verify {
-    /// The target is asked twice before the run. Where both bodies are the same, every other must be.
+    /// The target is asked twice before the run. Where both bodies are the same, every other must be, but for answers that
+    /// are no-store: those may be made anew each time.
     Auto,
     /// Every body must be the one that came before the run.
     Same,
@@ -172,6 +173,7 @@ pub(crate) enum Backend {
 
 /// A second target.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Mix {
     /// Of the requests, from 0 to 1.
     pub(crate) share: f64,

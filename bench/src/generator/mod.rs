@@ -21,6 +21,8 @@ mod text;
 mod verdict;
 mod windows;
 mod worker;
+#[cfg(test)]
+mod wrk;
 mod zipf;
 
 use std::fmt;
@@ -37,8 +39,8 @@ use std::time::Duration;
 use platform::Clock;
 use platform::host::interrupt;
 
-pub(crate) use self::arguments::{Backend, LoadArguments, Spacing, Spin};
-use self::arguments::{Usage, Verify};
+use self::arguments::Usage;
+pub(crate) use self::arguments::{Backend, LoadArguments, Mix, Spacing, Spin, Verify};
 use self::beside::{Asked, Company};
 use self::drivers::{Failure, Ready};
 use self::plan::{Plan, Shared};
@@ -50,6 +52,7 @@ use self::schedule::Arrivals;
 use self::seconds::{SECOND_NS, Series};
 use self::tally::Tally;
 use self::target::Target;
+pub(crate) use self::verdict::CLEAN_WINDOWS_MIN;
 use self::verdict::Finding;
 use crate::record::{Beside, Load, Second};
 
@@ -168,7 +171,6 @@ fn try_run(arguments: &LoadArguments) -> Result<u8, NoRun> {
 }
 
 /// Drives the load in this process without a word.
-#[allow(dead_code, reason = "for the judge")]
 pub(crate) fn measure(arguments: &LoadArguments) -> Result<Load, NoRun> {
     measure_beside(arguments, &|| None).map(|measured| measured.load)
 }
@@ -342,6 +344,10 @@ fn expected(
         (Verify::Auto, Ok(probed)) if !probed.repeats => {
             Ok((expected, "not compared: they vary".to_owned()))
         }
+        (Verify::Auto, Ok(probed)) if probed.no_store => Ok((
+            expected,
+            "not compared: they are no-store, and may vary".to_owned(),
+        )),
         (Verify::Same, Err(why)) => Err(NoRun::Failed(format!(
             "there is no first answer to compare with: {why}"
         ))),
