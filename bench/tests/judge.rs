@@ -1,15 +1,17 @@
 //! The judge on a running server: what it keeps, what it compares, and what it exits with. Verdicts come from figures that
 //! were written into the baseline, so that no time decides.
 
-use std::io::{BufRead, BufReader, Read, Write};
+mod support;
+
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_benchmark");
+use support::{Floor, PROGRAM, alone, request, said, server};
+
 /// A generator that sleeps nearly always: certified on a busy host too.
 const EASY: [&str; 7] = [
     "-t1",
@@ -22,43 +24,6 @@ const EASY: [&str; 7] = [
 ];
 /// Times that a busy host may refuse, before a story is given up.
 const PATIENCE: u32 = 5;
-
-/// One story at a time: each would be the other's stolen CPU.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A server of fixed answers, ended on drop.
-struct Floor {
-    process: Child,
-    url: String,
-}
-
-impl Floor {
-    fn start() -> Floor {
-        let mut process = Command::new(PROGRAM)
-            .args(["floor", "--serve-seconds", "120", "--backend", "epoll"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the floor starts");
-        let mut line = String::new();
-        let output = process.stdout.take().expect("a pipe");
-        BufReader::new(output).read_line(&mut line).expect("a line");
-        let address = line.trim().strip_prefix("listening ").expect("an address");
-        Floor {
-            url: format!("http://{address}/x"),
-            process,
-        }
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
 
 /// A directory of one story's own, removed on drop.
 struct Place(PathBuf);
@@ -78,9 +43,7 @@ impl Place {
             .stdin(Stdio::null())
             .output()
             .expect("it runs");
-        let text = [output.stdout, output.stderr].concat();
-        let code = output.status.code().expect("a code");
-        (code, String::from_utf8_lossy(&text).into_owned())
+        (output.status.code().expect("a code"), said(&output))
     }
 
     /// Runs until the host leaves the generator alone.
@@ -139,8 +102,9 @@ fn with_cpu(mut baseline: Value, cpu: f64) -> Value {
 fn a_baseline_is_kept_and_compared_with() {
     let _alone = alone();
     let floor = Floor::start();
+    let url = format!("http://{}/x", floor.address);
     let place = Place::new("kept");
-    let keep = [&["--baseline", &floor.url][..], &EASY].concat();
+    let keep = [&["--baseline", &url][..], &EASY].concat();
     let (code, text) = place.measure(&keep);
     if code == 3 {
         return eprintln!("not told: the host is too busy: {text}");
@@ -173,16 +137,13 @@ fn a_baseline_is_kept_and_compared_with() {
 fn what_cannot_be_compared_exits_4_and_names_what_differs() {
     let _alone = alone();
     let floor = Floor::start();
+    let url = format!("http://{}/x", floor.address);
     let place = Place::new("differs");
-    let (code, text) = place.run(&["--compare-baseline", &floor.url]);
+    let (code, text) = place.run(&["--compare-baseline", &url]);
     assert_eq!(code, 4, "{text}");
     assert!(text.contains("there is no baseline"), "{text}");
 
-    let keep = [
-        &["--baseline", &floor.url, "--file", "mine.json"][..],
-        &EASY,
-    ]
-    .concat();
+    let keep = [&["--baseline", &url, "--file", "mine.json"][..], &EASY].concat();
     let (code, text) = place.measure(&keep);
     if code == 3 {
         return eprintln!("not told: the host is too busy: {text}");
@@ -230,27 +191,15 @@ fn what_cannot_be_compared_exits_4_and_names_what_differs() {
 #[test]
 fn a_saturated_generator_writes_no_baseline() {
     let _alone = alone();
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("http://{}/", listener.local_addr().expect("an address"));
     let mut answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
     answer.extend(b"1\r\nx\r\n".repeat(10_000));
     answer.extend(b"0\r\n\r\n");
-    let serve = move || {
-        std::thread::scope(|scope| {
-            for mut stream in listener.incoming().flatten() {
-                let answer = &answer;
-                scope.spawn(move || {
-                    let mut part = [0; 4096];
-                    while matches!(stream.read(&mut part), Ok(count) if count > 0) {
-                        if stream.write_all(answer).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-        });
-    };
-    std::thread::Builder::new().spawn(serve).expect("a thread");
+    let serve = server(
+        move |mut stream, _| {
+            while request(&mut stream) && stream.write_all(&answer).is_ok() {}
+        },
+    );
+    let url = format!("http://{serve}/");
     let place = Place::new("saturated");
     let keep = ["--baseline", &url, "--rounds=3", "-t1", "-c8", "-d500ms"];
     let (code, text) = place.run(&keep);

@@ -9,14 +9,14 @@ use std::time::Duration;
 use super::statistics::{Bootstrap, Interval};
 use super::verdict::{self, Judged, Metric, Thresholds, Verdict};
 use super::{NOT_CERTIFIED, REGRESSION, SAME, slim};
-use crate::client;
-use crate::generator::{self, Backend, LoadArguments};
+use crate::generator::Backend;
 use crate::peers::Directory;
-use crate::process::{Family, Process};
+use crate::process::Process;
 use crate::record::Run;
 use crate::scenario::Scenario;
 use crate::server::{self, Running, Server, Setting};
-use crate::turn;
+use crate::stage;
+use crate::turn::{self, Settings};
 
 /// One turn of a closed loop, and how many pairs of them at most.
 const CLOSED: (Duration, u32) = (Duration::from_millis(100), 800);
@@ -150,10 +150,14 @@ struct Sides {
     reference: Side,
     current: Side,
     _origin: Option<Process>,
+    scenario: Scenario,
+    settings: Settings,
 }
 
 impl Sides {
     fn start(scenario: &Scenario, comparison: &Comparison, directory: &Path) -> io::Result<Sides> {
+        // For the gateways too, which take the limit over.
+        platform::host::limits::raise_descriptors()?;
         let (origin, address) = server::start_origin(scenario, comparison.client_cpu)?;
         let side = |name: &'static str, program: &Path| {
             let directory = directory.join(&scenario.name).join(name);
@@ -167,13 +171,20 @@ impl Sides {
             };
             let running = server::start(Server::Ultragate, program, &setting)
                 .map_err(|error| io::Error::other(format!("{}: {error}", program.display())))?;
-            Ok::<Side, io::Error>(Side::new(name, running, scenario, comparison))
+            stage::fill(scenario, &running)?;
+            Ok::<Side, io::Error>(Side { name, running })
         };
         let sides = Sides {
             reference: side("reference", &comparison.reference)?,
             current: side("current", &comparison.current)?,
             // Without an origin a hit that is none becomes an error.
-            _origin: (!scenario.cached).then_some(origin),
+            _origin: (!scenario.spares_origin()).then_some(origin),
+            scenario: scenario.clone(),
+            settings: Settings {
+                length: Some(comparison.turn.unwrap_or(usual(scenario).0)),
+                cpus: vec![comparison.client_cpu],
+                backend: comparison.backend,
+            },
         };
         // What a first turn warms is in no figure.
         sides.pair(0)?;
@@ -181,12 +192,19 @@ impl Sides {
     }
 
     fn pair(&self, round: u32) -> io::Result<Pair> {
+        let turn = |side: &Side| {
+            let mut run = turn::measure_turn(&side.running, &self.scenario, &self.settings)?;
+            side.name.clone_into(&mut run.server);
+            run.round = round;
+            slim(&mut run.load);
+            Ok::<Run, io::Error>(run)
+        };
         if is_reference_first(round) {
-            let before = self.reference.turn(round)?;
-            Ok((before, self.current.turn(round)?))
+            let before = turn(&self.reference)?;
+            Ok((before, turn(&self.current)?))
         } else {
-            let now = self.current.turn(round)?;
-            Ok((self.reference.turn(round)?, now))
+            let now = turn(&self.current)?;
+            Ok((turn(&self.reference)?, now))
         }
     }
 }
@@ -200,50 +218,6 @@ fn is_reference_first(round: u32) -> bool {
 struct Side {
     name: &'static str,
     running: Running,
-    family: Family,
-    load: LoadArguments,
-    scenario: Scenario,
-}
-
-impl Side {
-    fn new(
-        name: &'static str,
-        running: Running,
-        scenario: &Scenario,
-        comparison: &Comparison,
-    ) -> Side {
-        let mut load = scenario.load(&format!("http://{}", running.address));
-        load.duration = comparison.turn.unwrap_or(usual(scenario).0);
-        load.threads = 1;
-        load.cpus = vec![comparison.client_cpu];
-        load.backend = comparison.backend;
-        Side {
-            name,
-            family: running.process.family(),
-            running,
-            load,
-            scenario: scenario.clone(),
-        }
-    }
-
-    fn turn(&self, round: u32) -> io::Result<Run> {
-        // Wakes what had gone to sleep, so that its waking is not in the figures.
-        client::get(self.running.address, &self.scenario.path)?;
-        let watch = || Some(self.family.cpu_us());
-        let measured = generator::measure_beside(&self.load, &watch)?;
-        let requests = measured.load.requests.max(1) as f64;
-        let mut run = Run {
-            scenario: self.scenario.name.clone(),
-            server: self.name.to_owned(),
-            build: self.running.build.clone(),
-            round,
-            cpu_us_per_request: measured.server_cpu_us.map(|us| us as f64 / requests),
-            peak_rss_bytes: Some(self.running.process.peak_rss_bytes()),
-            load: measured.load,
-        };
-        slim(&mut run.load);
-        Ok(run)
-    }
 }
 
 /// How much worse the current gateway was, as a logarithm.
