@@ -7,6 +7,7 @@ mod fixed;
 mod generator;
 mod host;
 mod idle;
+mod judge;
 mod peers;
 mod process;
 mod record;
@@ -19,7 +20,8 @@ mod turn;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Measures HTTP servers: drives a load as wrk and wrk2 do, or runs one of the commands.
 #[derive(Parser)]
@@ -29,6 +31,8 @@ struct Arguments {
     command: Option<Command>,
     #[command(flatten)]
     load: generator::LoadArguments,
+    #[command(flatten)]
+    judge: judge::JudgeArguments,
 }
 
 #[derive(Subcommand)]
@@ -45,10 +49,16 @@ enum Command {
     Idle(idle::IdleArguments),
 }
 
-/// Wrong usage exits 2, a failed run 1, a load that the generator could not drive 3.
+/// Wrong usage exits 2, a failed run or a regression 1, a load that the generator could not drive 3, and what cannot be
+/// compared 4.
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let matches = Arguments::command().get_matches();
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let given = |flag: &str| matches.value_source(flag) == Some(ValueSource::CommandLine);
     let outcome = match arguments.command {
+        None if arguments.judge.is_wanted() => {
+            return judge::run(&arguments.judge, &arguments.load, &given);
+        }
         None => return generator::run(&arguments.load),
         Some(Command::Floor(arguments)) => fixed::floor(&arguments),
         Some(Command::Origin(arguments)) => fixed::origin(&arguments),

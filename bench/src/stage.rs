@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::Args;
 
@@ -40,7 +41,7 @@ impl Places {
     /// Turns of the scenario's length, or of this one.
     pub(crate) fn settings(&self, seconds: Option<u64>) -> Settings {
         Settings {
-            seconds,
+            length: seconds.map(Duration::from_secs),
             cpus: vec![self.client_cpu],
             backend: self.backend,
         }
@@ -134,7 +135,7 @@ impl Stage {
             ..*setting
         };
         let started = server::start(server, &program, &setting).and_then(|running| {
-            self.fill(&running)?;
+            fill(&self.scenario, &running)?;
             Ok(running)
         });
         match started {
@@ -142,28 +143,6 @@ impl Stage {
             Err(error) => drop(self.left_out.insert(format!("{name}: {error}"))),
         }
         Ok(())
-    }
-
-    /// Asks for every key once, where that is to be.
-    fn fill(&self, running: &Running) -> io::Result<()> {
-        if !self.scenario.fill || running.server.is_floor() {
-            return Ok(());
-        }
-        eprintln!("{}: filling {}", self.scenario.name, running.server.name());
-        let load = self
-            .scenario
-            .filling(&format!("http://{}", running.address));
-        let load = generator::measure(&load)?;
-        match (
-            load.error_count(),
-            Some(load.requests) == self.scenario.keys,
-        ) {
-            (0, true) => Ok(()),
-            (errors, _) => Err(io::Error::other(format!(
-                "it could not be filled: {} answers, {errors} errors",
-                load.requests
-            ))),
-        }
     }
 
     pub(crate) fn has(&self, server: Server) -> bool {
@@ -186,6 +165,23 @@ impl Stage {
             run.round = round;
         }
         Ok(runs)
+    }
+}
+
+/// Asks for every key once, where that is to be.
+pub(crate) fn fill(scenario: &Scenario, running: &Running) -> io::Result<()> {
+    if !scenario.fill || running.server.is_floor() {
+        return Ok(());
+    }
+    eprintln!("{}: filling {}", scenario.name, running.server.name());
+    let load = scenario.filling(&format!("http://{}", running.address));
+    let load = generator::measure(&load)?;
+    match (load.error_count(), Some(load.requests) == scenario.keys) {
+        (0, true) => Ok(()),
+        (errors, _) => Err(io::Error::other(format!(
+            "it could not be filled: {} answers, {errors} errors",
+            load.requests
+        ))),
     }
 }
 

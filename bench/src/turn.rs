@@ -14,8 +14,8 @@ use crate::server::Running;
 /// How turns are made.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
-    /// Seconds of a run, where they are not the scenario's own.
-    pub(crate) seconds: Option<u64>,
+    /// How long a run is, where that is not the scenario's own.
+    pub(crate) length: Option<Duration>,
     /// CPUs of the generator; it has no more threads than there are of them.
     pub(crate) cpus: Vec<usize>,
     pub(crate) backend: Backend,
@@ -24,8 +24,8 @@ pub(crate) struct Settings {
 impl Settings {
     fn load(&self, scenario: &Scenario, url: &str) -> LoadArguments {
         let mut load = scenario.load(url);
-        if let Some(seconds) = self.seconds {
-            load.duration = Duration::from_secs(seconds);
+        if let Some(length) = self.length {
+            load.duration = length;
         }
         let cpus = u32::try_from(self.cpus.len()).unwrap_or(u32::MAX);
         load.threads = load.threads.min(cpus.max(1));

@@ -29,6 +29,7 @@ mod zipf;
 use std::fmt;
 use std::fs;
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,11 +41,12 @@ use platform::Clock;
 use platform::host::interrupt;
 
 use self::arguments::Usage;
-pub(crate) use self::arguments::{Backend, LoadArguments, Mix, Spacing, Verify};
+pub(crate) use self::arguments::{Backend, LoadArguments, Mix, Spacing, Spin, Verify};
 use self::beside::{Asked, Company};
 use self::drivers::{Failure, Ready};
 use self::plan::{Plan, Shared};
 use self::probe::Probed;
+pub(crate) use self::random::Random;
 use self::reader::Expected;
 use self::requests::Requests;
 use self::schedule::Arrivals;
@@ -264,20 +266,30 @@ fn drive_load<'a>(
     })
 }
 
+/// Where the load goes: an address that takes connections.
+pub(crate) fn address(arguments: &LoadArguments) -> Result<SocketAddr, NoRun> {
+    arguments.check()?;
+    reached(&Target::new(arguments)?, arguments.timeout)
+}
+
+fn reached(target: &Target, patience: Duration) -> Result<SocketAddr, NoRun> {
+    let addresses = target
+        .resolve()
+        .map_err(|error| unable("resolve", target, &error))?;
+    probe::reach(&addresses, patience).map_err(|error| unable("connect to", target, &error))
+}
+
+fn unable(what: &str, target: &Target, error: &io::Error) -> NoRun {
+    NoRun::Failed(format!("unable to {what} {}: {error}", target.authority))
+}
+
 fn plan(arguments: &LoadArguments) -> Result<Planned, NoRun> {
     arguments.check()?;
     let target = Target::new(arguments)?;
     let mixed = target.mixed.as_ref();
     let mixed = mixed.map(|(share, request)| (*share, &request[..]));
     let requests = Requests::new(arguments, &target.request, mixed)?;
-    let failed = |what: &str, error: &dyn fmt::Display| {
-        NoRun::Failed(format!("unable to {what} {}: {error}", target.authority))
-    };
-    let addresses = target
-        .resolve()
-        .map_err(|error| failed("resolve", &error))?;
-    let address = probe::reach(&addresses, arguments.timeout)
-        .map_err(|error| failed("connect to", &error))?;
+    let address = reached(&target, arguments.timeout)?;
     drivers::descriptors(arguments.connections + arguments.idle + arguments.slow)
         .map_err(|error| NoRun::Failed(error.to_string()))?;
     let (samples, bodiless) = (requests.samples(), arguments.bodiless());
@@ -291,7 +303,7 @@ fn plan(arguments: &LoadArguments) -> Result<Planned, NoRun> {
     };
     let cpu = arguments.cpus.last().copied();
     let company = Company::open(&asked, arguments.idle, arguments.slow, cpu)
-        .map_err(|error| failed("have connections beside the load to", &error))?;
+        .map_err(|error| unable("have connections beside the load to", &target, &error))?;
     let plan = Plan {
         address,
         requests,
