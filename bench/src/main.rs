@@ -7,9 +7,9 @@ mod fixed;
 mod generator;
 mod idle;
 mod load;
+mod page;
 mod peers;
 mod process;
-#[expect(dead_code, reason = "written and read by what comes next")]
 mod record;
 mod report;
 mod scenario;
@@ -39,6 +39,8 @@ enum Command {
     Peers(peers::PeersArguments),
     /// Hold idle connections open and see what the server's memory does.
     Idle(idle::IdleArguments),
+    /// Write records as a page to read and pictures to show.
+    Report(page::ReportArguments),
 }
 
 /// Wrong usage exits 2, a failed run 1, a load that the generator could not drive 3.
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
         Some(Command::Origin(arguments)) => fixed::origin(&arguments),
         Some(Command::Peers(arguments)) => peers::run(&arguments),
         Some(Command::Idle(arguments)) => idle::run(&arguments),
+        Some(Command::Report(arguments)) => page::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,116 @@
+//! Latency over percentiles, both logarithmic, with the targets as corners that a line is to pass below.
+
+use crate::record::{Distribution, Run};
+
+use super::axis::{self, NINES, Scale, duration, percent_of_nines};
+use super::chart::{Bound, Chart, Curve, Pen, Picture, Point};
+use super::groups::{Group, Spread, quantile};
+use super::target::Target;
+
+/// Where lines begin: a quarter of all.
+const FIRST: f64 = 0.125;
+const LAST: f64 = 4.0;
+const STEPS: usize = 120;
+
+/// Which answers.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Window {
+    All,
+    Clean,
+}
+
+impl Window {
+    /// Corrected latencies.
+    pub(crate) fn of(self, run: &Run) -> Option<&Distribution> {
+        match self {
+            Window::All => Some(&run.load.latency.corrected),
+            Window::Clean => run
+                .load
+                .clean
+                .as_ref()
+                .map(|clean| &clean.latency.corrected),
+        }
+    }
+}
+
+/// A line for each server; none where no run has values.
+pub(crate) fn picture(group: &Group<'_>, window: Window, targets: &[Target]) -> Option<Picture> {
+    let curves: Vec<Curve> = group
+        .entries
+        .iter()
+        .map(|entry| {
+            let distributions: Vec<&Distribution> =
+                entry.used().filter_map(|run| window.of(run)).collect();
+            Curve {
+                name: entry.name.clone(),
+                pen: if entry.counts() {
+                    Pen::Server(entry.paint)
+                } else {
+                    Pen::Void
+                },
+                points: points(&distributions),
+            }
+        })
+        .collect();
+    let drawn = || curves.iter().flat_map(|curve| &curve.points);
+    drawn().next()?;
+    let values = drawn().flat_map(|point| [point.low, point.high]);
+    let x = Scale::Nines {
+        low: FIRST,
+        high: LAST,
+    };
+    let y = Scale::about(values.chain(targets.iter().map(|target| target.us)));
+    let bound = |target: &Target| Bound {
+        x: axis::nines(target.share),
+        y: target.us,
+        label: target.to_string(),
+    };
+    let (title, subtitle) = match window {
+        Window::All => (
+            "Latency, all time",
+            "what the host took is in it; line: median of rounds, band: all rounds",
+        ),
+        Window::Clean => (
+            "Latency, clean windows",
+            "5 ms windows in which nobody took the CPU from the generator",
+        ),
+    };
+    let chart = Chart {
+        title: title.to_owned(),
+        subtitle: subtitle.to_owned(),
+        x,
+        y,
+        x_ticks: x.ticks(percent_of_nines),
+        y_ticks: y.ticks(duration),
+        x_label: "of the requests took at most this long".to_owned(),
+        curves,
+        bounds: targets.iter().map(bound).collect(),
+        faults: Vec::new(),
+    };
+    Some(chart.draw())
+}
+
+/// As far to the right as every round has values.
+fn points(distributions: &[&Distribution]) -> Vec<Point> {
+    let mut places: Vec<(f64, bool)> = NINES.iter().map(|nines| (*nines, true)).collect();
+    places.extend(
+        (0..=STEPS).map(|step| (FIRST + (LAST - FIRST) * step as f64 / STEPS as f64, false)),
+    );
+    places.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let point = |(x, marked): (f64, bool)| {
+        let share = 1.0 - 10f64.powf(-x);
+        let values: Option<Vec<f64>> = distributions
+            .iter()
+            .map(|distribution| quantile(distribution, share))
+            .collect();
+        let Spread { low, median, high } = Spread::of(values?.into_iter())?;
+        Some(Point {
+            x,
+            low,
+            median,
+            high,
+            marked,
+        })
+    };
+    places.into_iter().map_while(point).collect()
+}
