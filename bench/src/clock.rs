@@ -26,6 +26,12 @@ pub(crate) fn pass(time: Duration) {
     wait(time, || false);
 }
 
+/// Seconds of Unix time.
+pub(crate) fn unix_seconds() -> u64 {
+    let time = clock_gettime(ClockId::Realtime);
+    u64::try_from(time.tv_sec).unwrap_or(0)
+}
+
 /// CPU time of the calling thread, in the kernel too. A system call.
 pub(crate) fn thread_cpu_ns() -> u64 {
     let time = clock_gettime(ClockId::ThreadCPUTime);

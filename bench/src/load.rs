@@ -42,7 +42,7 @@ pub(crate) fn drive(
     ]);
     wrk.arg(format!("-c{}", scenario.connections))
         .arg(format!("-d{seconds}s"));
-    if scenario.pipelined {
+    if scenario.is_pipelined() {
         wrk.arg("-s").arg(pipelined);
     }
     if scenario.close {

@@ -5,6 +5,7 @@ mod client;
 mod clock;
 mod fixed;
 mod generator;
+mod host;
 mod idle;
 mod load;
 mod page;
@@ -14,6 +15,7 @@ mod record;
 mod report;
 mod scenario;
 mod server;
+mod turn;
 
 use std::process::ExitCode;
 

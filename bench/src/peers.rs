@@ -23,8 +23,8 @@ pub(crate) struct PeersArguments {
     #[arg(long, value_delimiter = ',')]
     server: Vec<Server>,
     /// Only these scenarios: hit-64, hit-256, pipelined, large, proxied, latency, churn.
-    #[arg(long, value_delimiter = ',', value_parser = scenario_name)]
-    scenario: Vec<&'static str>,
+    #[arg(long, value_delimiter = ',', value_parser = scenario::find)]
+    scenario: Vec<Scenario>,
     /// Runs of each server in each scenario.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -48,24 +48,18 @@ pub(crate) struct PeersArguments {
     json: Option<PathBuf>,
 }
 
-fn scenario_name(text: &str) -> Result<&'static str, String> {
-    let names = scenario::ALL.map(|scenario| scenario.name);
-    names
-        .into_iter()
-        .find(|name| *name == text)
-        .ok_or_else(|| format!("one of {}", names.join(", ")))
-}
-
 /// Compares, prints the report and writes it where asked to.
 pub(crate) fn run(arguments: &PeersArguments) -> io::Result<()> {
     let directory = Directory::new()?;
+    let scenarios = match arguments.scenario.is_empty() {
+        true => scenario::all().map_err(io::Error::other)?,
+        false => arguments.scenario.clone(),
+    };
     let mut runs = Vec::new();
-    for scenario in scenario::ALL {
-        if arguments.scenario.is_empty() || arguments.scenario.contains(&scenario.name) {
-            runs.extend(measure(&scenario, arguments, &directory.0)?);
-        }
+    for scenario in &scenarios {
+        runs.extend(measure(scenario, arguments, &directory.0)?);
     }
-    let text = report::markdown(&runs, arguments.rounds, arguments.seconds);
+    let text = report::markdown(&scenarios, &runs, arguments.rounds, arguments.seconds);
     println!("{text}");
     if let Some(file) = &arguments.write {
         fs::write(file, &text)?;
@@ -93,7 +87,7 @@ fn measure(
     };
     let mut servers = start_all(&setting, arguments)?;
     // Without an origin a hit that is none becomes an error.
-    let _origin = if scenario.cached() {
+    let _origin = if scenario.cached {
         drop(origin);
         None
     } else {
@@ -105,7 +99,7 @@ fn measure(
             eprintln!("{} round {round}: {}", scenario.name, server.name());
             let (cpu_us, load) = turn(scenario, running, arguments, &script)?;
             runs.push(Run {
-                scenario: scenario.name,
+                scenario: scenario.name.clone(),
                 server: *server,
                 cpu_us,
                 load,
@@ -123,7 +117,7 @@ fn turn(
     script: &Path,
 ) -> io::Result<(u64, Load)> {
     // Wakes what had gone to sleep, so that its waking is not in the figures.
-    client::get(running.address, scenario.path)?;
+    client::get(running.address, &scenario.path)?;
     let before = running.process.cpu_us();
     let load = load::drive(
         scenario,
@@ -151,7 +145,7 @@ fn start_all(
         };
         let directory = setting
             .directory
-            .join(setting.scenario.name)
+            .join(&setting.scenario.name)
             .join(server.name());
         fs::create_dir_all(&directory)?;
         let gateway = servers

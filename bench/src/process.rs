@@ -50,10 +50,12 @@ impl Process {
 
     /// User and system time of the process and its descendants, in microseconds.
     pub(crate) fn cpu_us(&self) -> u64 {
-        family(self.child.id())
-            .iter()
-            .map(|&id| cpu_ticks(id) * TICK_US)
-            .sum()
+        self.family().cpu_us()
+    }
+
+    /// The process and its descendants as they are now: to find them takes a look at every process of the host.
+    pub(crate) fn family(&self) -> Family {
+        Family(family(self.child.id()))
     }
 
     /// The most memory each was resident with at any time, added up, in bytes.
@@ -62,6 +64,16 @@ impl Process {
             .iter()
             .filter_map(|&id| status_bytes(id, "VmHWM:"))
             .sum()
+    }
+}
+
+/// Processes that belong together.
+pub(crate) struct Family(Vec<u32>);
+
+impl Family {
+    /// User and system time of those that run, in microseconds.
+    pub(crate) fn cpu_us(&self) -> u64 {
+        self.0.iter().map(|&id| cpu_ticks(id) * TICK_US).sum()
     }
 }
 

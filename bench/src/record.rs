@@ -1,6 +1,11 @@
 //! What measuring leaves behind: the JSON that the generator, the comparisons and the judge write, and the judge and the
 //! reports read. Times are in microseconds where a name says so.
 
+#![allow(
+    dead_code,
+    reason = "the judge and the reports read what nothing here does yet"
+)]
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -36,7 +41,7 @@ pub(crate) struct Host {
 }
 
 /// One server under one scenario, once.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Run {
     pub(crate) scenario: String,
     pub(crate) server: String,
@@ -51,19 +56,38 @@ pub(crate) struct Run {
 }
 
 /// What the generator saw.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Load {
     pub(crate) url: String,
     /// Requests a second of an open loop.
     pub(crate) rate: Option<u64>,
+    /// The spacing of an open loop's requests: `constant` or `poisson`.
+    #[serde(default)]
+    pub(crate) arrivals: Option<String>,
     pub(crate) threads: u32,
     pub(crate) connections: u32,
     pub(crate) seconds: f64,
+    /// Requests that were due (open loop) or sent (closed loop).
+    #[serde(default)]
+    pub(crate) due: u64,
+    /// Those that were given up without having been sent.
+    #[serde(default)]
+    pub(crate) unsent: u64,
+    /// Those that found every connection busy.
+    #[serde(default)]
+    pub(crate) queued: u64,
+    /// Whole answers, right and wrong.
     pub(crate) requests: u64,
     pub(crate) requests_per_second: f64,
     pub(crate) bytes: u64,
-    /// By kind.
+    /// By kind, those that did not happen too.
     pub(crate) errors: BTreeMap<String, u64>,
+    /// Connections that the server ended in order.
+    #[serde(default)]
+    pub(crate) reopened: u64,
+    /// How bodies were compared, in words.
+    #[serde(default)]
+    pub(crate) bodies: String,
     /// For all time.
     pub(crate) latency: Latencies,
     /// In clean windows, of open loops.
@@ -72,15 +96,69 @@ pub(crate) struct Load {
     pub(crate) generator_cpu_us_per_request: f64,
     /// The share of its time in which the busiest thread worked.
     pub(crate) generator_busy: f64,
+    /// What the generator saw of itself.
+    #[serde(default)]
+    pub(crate) generator: Generator,
+    /// Times in which answers were awaited, the generator looked, and none came.
+    #[serde(default)]
+    pub(crate) silences: Gaps,
     /// Names of what stood out.
     pub(crate) findings: Vec<String>,
     pub(crate) certified: bool,
+    /// What the program exits with after this run: 0, 1 after errors, 3 where it is not certified.
+    #[serde(default)]
+    pub(crate) exit_code: u8,
     /// One a second, in order.
     pub(crate) seconds_series: Vec<Second>,
 }
 
+impl Load {
+    /// Errors of all kinds.
+    pub(crate) fn error_count(&self) -> u64 {
+        self.errors.values().sum()
+    }
+}
+
+/// The generator's own figures. Times are sums over its threads.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Generator {
+    /// `io_uring` or `epoll`.
+    pub(crate) backend: String,
+    /// Why it is not `io_uring`, where that was wished for.
+    pub(crate) refused: Option<String>,
+    pub(crate) wall_us: f64,
+    pub(crate) cpu_us: f64,
+    /// CPU time spun in which nothing was found.
+    pub(crate) spun_us: f64,
+    pub(crate) asleep_us: f64,
+    /// Ready to run, but the kernel ran something else.
+    pub(crate) waiting_us: f64,
+    pub(crate) late: Late,
+    pub(crate) own_gaps: Gaps,
+    pub(crate) taken_gaps: Gaps,
+}
+
+/// Requests that left later than they were due with a connection free.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Late {
+    /// Because the generator was busy.
+    pub(crate) own: u64,
+    /// Because its CPU was taken.
+    pub(crate) taken: u64,
+    pub(crate) p99_us: f64,
+    pub(crate) max_us: f64,
+}
+
+/// Stretches of time.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Gaps {
+    pub(crate) count: u64,
+    pub(crate) total_us: f64,
+    pub(crate) longest_us: f64,
+}
+
 /// From the intended send, and from the actual one.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Latencies {
     pub(crate) corrected: Distribution,
     pub(crate) actual: Distribution,
@@ -92,6 +170,8 @@ pub(crate) struct Distribution {
     pub(crate) count: u64,
     pub(crate) mean_us: f64,
     pub(crate) p50_us: f64,
+    #[serde(default)]
+    pub(crate) p75_us: f64,
     pub(crate) p90_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) p99_9_us: f64,
@@ -102,14 +182,14 @@ pub(crate) struct Distribution {
 }
 
 /// Windows of 5 ms without a gap.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Clean {
     pub(crate) windows: u64,
     pub(crate) of: u64,
     pub(crate) latency: Latencies,
 }
 
-/// What came in one second of a run.
+/// What came in one second of a run; in the last one also what came after the end.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Second {
     pub(crate) requests: u64,
@@ -118,5 +198,6 @@ pub(crate) struct Second {
     pub(crate) p99_us: f64,
     /// CPU time of the server in it, over a second; none where its processes are out of sight.
     pub(crate) server_cpu: Option<f64>,
+    /// CPU time of the generator's threads in it, without what they spun in vain, over a second.
     pub(crate) generator_cpu: f64,
 }

@@ -1,15 +1,15 @@
 //! From runs to a table that people read and a file that programs read.
 
 use std::fmt::Write;
-use std::fs;
 
+use crate::host;
 use crate::load::Load;
-use crate::scenario::{self, Figure, GOALS, Goal, Scenario};
+use crate::scenario::{Figure, GOALS, Goal, Scenario};
 use crate::server::{self, Server};
 
 /// One run of one server.
 pub(crate) struct Run {
-    pub(crate) scenario: &'static str,
+    pub(crate) scenario: String,
     pub(crate) server: Server,
     /// CPU time of the server within the run.
     pub(crate) cpu_us: u64,
@@ -55,15 +55,12 @@ impl Spread {
 }
 
 /// The report: host, a table for each scenario, ratios to the floor and the goals.
-pub(crate) fn markdown(runs: &[Run], rounds: u32, seconds: u64) -> String {
+pub(crate) fn markdown(scenarios: &[Scenario], runs: &[Run], rounds: u32, seconds: u64) -> String {
     let mut text = format!(
         "{}\n\n{rounds} rounds of {seconds} s, servers in turns; median [lowest..highest].\n",
-        host()
+        host::line(&host::host())
     );
-    for scenario in scenario::ALL
-        .iter()
-        .filter(|scenario| runs.iter().any(|run| run.scenario == scenario.name))
-    {
+    for scenario in scenarios {
         table(&mut text, scenario, runs);
     }
     goals(&mut text, runs);
@@ -71,7 +68,7 @@ pub(crate) fn markdown(runs: &[Run], rounds: u32, seconds: u64) -> String {
 }
 
 fn table(text: &mut String, scenario: &Scenario, runs: &[Run]) {
-    let floor = median(runs, scenario.name, Server::Floor, Figure::Cpu);
+    let floor = median(runs, &scenario.name, Server::Floor, Figure::Cpu);
     let _ = write!(text, "\n## {}: {}\n\n", scenario.name, scenario.title);
     text.push_str("| server | CPU µs/request | / floor | requests/s | p50 µs | p99 µs | peak RSS MiB | errors |\n");
     text.push_str("|---|---|---|---|---|---|---|---|\n");
@@ -86,7 +83,7 @@ fn table(text: &mut String, scenario: &Scenario, runs: &[Run]) {
         let Some(cpu) = show(Run::cpu_us_per_request, 2) else {
             continue;
         };
-        let over_floor = median(runs, scenario.name, server, Figure::Cpu)
+        let over_floor = median(runs, &scenario.name, server, Figure::Cpu)
             .zip(floor)
             .map(|(own, floor)| format!("{:.2}", own / floor));
         let columns = [
@@ -109,7 +106,7 @@ fn table(text: &mut String, scenario: &Scenario, runs: &[Run]) {
 
 /// What wrk calls latency where requests are pipelined is no figure of any request's.
 fn latency(scenario: &Scenario, shown: Option<String>) -> String {
-    if scenario.pipelined {
+    if scenario.is_pipelined() {
         "-".to_owned()
     } else {
         shown.unwrap_or_default()
@@ -201,45 +198,17 @@ pub(crate) fn json(runs: &[Run]) -> String {
         .collect();
     format!(
         "{{\"host\":{:?},\"runs\":[\n{}\n]}}\n",
-        host(),
+        host::line(&host::host()),
         runs.join(",\n")
     )
-}
-
-/// Kernel and CPU, as far as the host tells; plain ASCII without quotes, so that it can stand in JSON.
-fn host() -> String {
-    let read = |path| fs::read_to_string(path).unwrap_or_default();
-    let cpus = read("/proc/cpuinfo");
-    let model = cpus
-        .lines()
-        .find(|line| line.starts_with("model name"))
-        .and_then(|line| line.split_once(':'));
-    let count = cpus
-        .lines()
-        .filter(|line| line.starts_with("processor"))
-        .count();
-    let load = read("/proc/loadavg")
-        .split(' ')
-        .next()
-        .unwrap_or_default()
-        .to_owned();
-    let release = read("/proc/sys/kernel/osrelease");
-    let text = format!(
-        "{} x {}, Linux {}, load {load}",
-        count,
-        model.map_or("CPU", |(_, name)| name.trim()),
-        release.trim()
-    );
-    text.chars()
-        .filter(|c| c.is_ascii() && !c.is_ascii_control() && !matches!(c, '"' | '\\'))
-        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario;
 
-    fn run(scenario: &'static str, server: Server, cpu_us: u64, errors: u64) -> Run {
+    fn run(scenario: &str, server: Server, cpu_us: u64, errors: u64) -> Run {
         let load = Load {
             requests: 1000,
             rate: 1e9 / cpu_us as f64,
@@ -248,12 +217,16 @@ mod tests {
             errors,
         };
         Run {
-            scenario,
+            scenario: scenario.to_owned(),
             server,
             cpu_us,
             load,
             peak_rss_bytes: 5 << 20,
         }
+    }
+
+    fn markdown(runs: &[Run]) -> String {
+        super::markdown(&scenario::all().unwrap(), runs, 1, 1)
     }
 
     #[test]
@@ -285,7 +258,7 @@ mod tests {
             run("large", Server::H2o, 34_000, 0),
             run("large", Server::Nginx, 41_000, 0),
         ];
-        let text = markdown(&runs, 1, 1);
+        let text = markdown(&runs);
         assert!(
             text.contains("| large | CPU ultragate / h2o | 1.18 | ≤ 1.05 | **missed** |"),
             "{text}"
@@ -294,7 +267,7 @@ mod tests {
             run("churn", Server::Ultragate, 10_000, 0),
             run("churn", Server::Nginx, 20_000, 0),
         ];
-        let text = markdown(&runs, 1, 1);
+        let text = markdown(&runs);
         assert!(
             text.contains("requests/s ultragate / nginx | 2.00 | ≥ 1 | met"),
             "{text}"
@@ -303,12 +276,12 @@ mod tests {
 
     #[test]
     fn a_run_with_errors_is_marked() {
-        let text = markdown(&[run("hit-64", Server::Nginx, 1, 7)], 1, 1);
+        let text = markdown(&[run("hit-64", Server::Nginx, 1, 7)]);
         assert!(text.contains("**7: not valid**"));
     }
 
     #[test]
     fn without_the_gateway_there_are_no_goals() {
-        assert!(!markdown(&[run("hit-64", Server::Nginx, 1, 0)], 1, 1).contains("Goals"));
+        assert!(!markdown(&[run("hit-64", Server::Nginx, 1, 0)]).contains("Goals"));
     }
 }

@@ -1,99 +1,212 @@
-//! What is measured.
+//! What is measured: the files of `scenarios/`, and others of their shape.
 
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::generator::{LoadArguments, Spacing};
 use crate::server::Server;
 
-/// One kind of load.
-#[derive(Clone, Copy)]
-pub(crate) struct Scenario {
-    /// Its name on the command line and in the reports.
-    pub(crate) name: &'static str,
-    /// What it is, for a reader of the report.
-    pub(crate) title: &'static str,
-    /// Target of the requests.
-    pub(crate) path: &'static str,
-    /// Bytes of the body that the origin sends.
-    pub(crate) body_bytes: usize,
-    /// Open connections.
-    pub(crate) connections: usize,
-    /// Sixteen requests at once.
-    pub(crate) pipelined: bool,
-    /// A new connection for each request.
-    pub(crate) close: bool,
-}
-
-const CACHED: Scenario = Scenario {
-    name: "hit-64",
-    title: "cached 1 KiB, 64 connections",
-    path: "/cached/object",
-    body_bytes: 1 << 10,
-    connections: 64,
-    pipelined: false,
-    close: false,
-};
-
-/// Everything that is measured, in the order of the report.
-pub(crate) const ALL: [Scenario; 7] = [
-    CACHED,
-    Scenario {
-        name: "hit-256",
-        title: "cached 1 KiB, 256 connections",
-        connections: 256,
-        ..CACHED
-    },
-    Scenario {
-        name: "pipelined",
-        title: "cached 1 KiB, 64 connections, pipelined by 16",
-        pipelined: true,
-        ..CACHED
-    },
-    Scenario {
-        name: "large",
-        title: "cached 100 KiB, 64 connections",
-        body_bytes: 100 << 10,
-        ..CACHED
-    },
-    Scenario {
-        name: "proxied",
-        title: "uncached proxying of 1 KiB, 64 connections",
-        path: "/passed/object",
-        ..CACHED
-    },
-    Scenario {
-        name: "latency",
-        title: "cached 1 KiB, 1 connection",
-        connections: 1,
-        ..CACHED
-    },
-    Scenario {
-        name: "churn",
-        title: "cached 1 KiB, 64 connections, a new one for each request",
-        close: true,
-        ..CACHED
-    },
+/// The files, in the order of the report.
+const FILES: [(&str, &str); 7] = [
+    ("hit-64", include_str!("../scenarios/hit-64.toml")),
+    ("hit-256", include_str!("../scenarios/hit-256.toml")),
+    ("pipelined", include_str!("../scenarios/pipelined.toml")),
+    ("large", include_str!("../scenarios/large.toml")),
+    ("proxied", include_str!("../scenarios/proxied.toml")),
+    ("latency", include_str!("../scenarios/latency.toml")),
+    ("churn", include_str!("../scenarios/churn.toml")),
 ];
 
-impl Scenario {
+/// One kind of load.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scenario {
+    /// Its name on the command line and in the reports: the file's.
+    #[serde(skip)]
+    pub(crate) name: String,
+    /// What it is, for a reader of the report.
+    pub(crate) title: String,
+    /// Target of the requests.
+    pub(crate) path: String,
     /// Whether answers come from the cache, so that the origin can be stopped before the load begins.
-    pub(crate) fn cached(&self) -> bool {
-        self.path.starts_with("/cached")
+    #[serde(default)]
+    pub(crate) cached: bool,
+    /// Bytes of the body that the origin sends.
+    #[serde(default = "kibibyte")]
+    pub(crate) body_bytes: usize,
+    /// Open connections.
+    pub(crate) connections: u32,
+    /// Threads of the generator at most; it takes no more than it has CPUs.
+    #[serde(default = "one")]
+    pub(crate) threads: u32,
+    /// Requests a second of an open loop; without it the loop is closed.
+    pub(crate) rate: Option<u64>,
+    /// The spacing of an open loop's requests.
+    #[serde(default)]
+    pub(crate) arrivals: Spacing,
+    /// Requests at once on each connection.
+    #[serde(default = "one")]
+    pub(crate) pipeline: u32,
+    /// A new connection for each request.
+    #[serde(default)]
+    pub(crate) close: bool,
+    /// Seconds of one run.
+    #[serde(default = "four")]
+    pub(crate) seconds: u64,
+    /// What a server must reach.
+    pub(crate) hold: Option<Hold>,
+}
+
+/// Bounds of a run, those that are given.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Hold {
+    /// Of corrected latencies, in clean windows where there are any.
+    pub(crate) p50_us: Option<f64>,
+    pub(crate) p99_us: Option<f64>,
+    /// Failed requests over all.
+    pub(crate) errors: Option<f64>,
+}
+
+fn kibibyte() -> usize {
+    1 << 10
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn four() -> u64 {
+    4
+}
+
+/// Every scenario that comes with this program, in the order of the report.
+pub(crate) fn all() -> Result<Vec<Scenario>, String> {
+    FILES.iter().map(|(name, text)| parse(name, text)).collect()
+}
+
+/// The scenario of this name, or the one in this file.
+pub(crate) fn find(text: &str) -> Result<Scenario, String> {
+    if let Some((name, text)) = FILES.iter().find(|(name, _)| *name == text) {
+        return parse(name, text);
+    }
+    let path = Path::new(text);
+    let is_file = text.contains('/') || path.extension().is_some_and(|end| end == "toml");
+    if is_file {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let read = fs::read_to_string(path).map_err(|error| format!("{text}: {error}"))?;
+        return parse(&name, &read);
+    }
+    let names = FILES.map(|(name, _)| name);
+    Err(match nearest(text, names) {
+        Some(name) => format!("no scenario is named {text}; did you mean {name}?"),
+        None => format!(
+            "no scenario is named {text}; there are {}",
+            names.join(", ")
+        ),
+    })
+}
+
+fn parse(name: &str, text: &str) -> Result<Scenario, String> {
+    let mut scenario: Scenario = toml::from_str(text).map_err(|error| refusal(name, &error))?;
+    name.clone_into(&mut scenario.name);
+    scenario
+        .check()
+        .map_err(|what| format!("scenario {name}: {what}"))?;
+    Ok(scenario)
+}
+
+/// What is wrong with a file, with the nearest key to one that is none.
+fn refusal(name: &str, error: &toml::de::Error) -> String {
+    let message = error.message();
+    // unknown field `a`, expected one of `b`, `c`
+    let mut words = message.split('`').skip(1).step_by(2);
+    let unknown = words
+        .next()
+        .filter(|_| message.starts_with("unknown field"));
+    let Some(unknown) = unknown else {
+        return format!("scenario {name}: {error}");
+    };
+    let hint = nearest(unknown, words)
+        .map(|known| format!("; did you mean `{known}`?"))
+        .unwrap_or_default();
+    format!("scenario {name}: unknown key `{unknown}`{hint}")
+}
+
+/// The word with the fewest typing errors, where they are few.
+fn nearest<'a>(typed: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let most = (typed.len() / 3).clamp(1, 3);
+    words
+        .into_iter()
+        .map(|word| (strsim::osa_distance(typed, word), word))
+        .filter(|(errors, _)| *errors <= most)
+        .min_by_key(|(errors, _)| *errors)
+        .map(|(_, word)| word)
+}
+
+impl Scenario {
+    fn check(&self) -> Result<(), String> {
+        let counts = [
+            ("connections", u64::from(self.connections)),
+            ("threads", u64::from(self.threads)),
+            ("pipeline", u64::from(self.pipeline)),
+            ("seconds", self.seconds),
+            ("rate", self.rate.unwrap_or(1)),
+        ];
+        if let Some((key, _)) = counts.iter().find(|(_, count)| *count == 0) {
+            return Err(format!("`{key}` is at least 1"));
+        }
+        if !self.path.starts_with('/') {
+            return Err("`path` begins with /".to_owned());
+        }
+        Ok(())
     }
 
     /// The origin's Cache-Control.
     pub(crate) fn cache_control(&self) -> &'static str {
-        if self.cached() {
+        if self.cached {
             "public, max-age=86400"
         } else {
             "no-store"
         }
     }
 
+    pub(crate) fn is_pipelined(&self) -> bool {
+        self.pipeline > 1
+    }
+
     /// Whether `server` has anything of its own to show here.
     pub(crate) fn fits(&self, server: Server) -> bool {
         match server {
-            Server::FloorEach => self.pipelined,
+            Server::FloorEach => self.is_pipelined(),
             Server::UltragateBusy => self.connections == 1,
             _ => true,
         }
+    }
+
+    /// The load, to a server whose URL has no path, or the one to ask for instead of the scenario's own.
+    pub(crate) fn load(&self, url: &str) -> LoadArguments {
+        let path_at = url.find("://").map_or(0, |at| at + 3);
+        let bare = url.get(path_at..).unwrap_or_default();
+        let bare = !bare.trim_end_matches('/').contains('/');
+        let mut load = LoadArguments::default();
+        load.url = match bare {
+            true => format!("{}{}", url.trim_end_matches('/'), self.path),
+            false => url.to_owned(),
+        };
+        load.threads = self.threads;
+        load.connections = self.connections;
+        load.duration = Duration::from_secs(self.seconds);
+        load.rate = self.rate;
+        load.arrivals = self.arrivals;
+        load.timeout = Duration::from_secs(5);
+        if self.close {
+            load.headers.push("Connection: close".to_owned());
+        }
+        load
     }
 }
 
@@ -158,3 +271,67 @@ pub(crate) const GOALS: [Goal; 14] = [
     goal("churn", Figure::Rate, &[Server::Nginx], 1.0),
     goal("churn", Figure::Cpu, &[Server::Nginx], 1.0),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_read_and_none_is_forgotten() {
+        let names: Vec<String> = all()
+            .unwrap()
+            .into_iter()
+            .map(|scenario| scenario.name)
+            .collect();
+        let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios");
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            assert!(names.iter().any(|known| known == name), "{name}");
+            assert_eq!(find(name), find(path.to_str().unwrap()));
+        }
+        for goal in &GOALS {
+            assert!(names.iter().any(|name| name == goal.scenario));
+        }
+    }
+
+    #[test]
+    fn a_key_or_name_that_is_none_is_refused_with_the_nearest() {
+        let read = |line: &str| {
+            let whole = format!("title = 'x'\npath = '/'\nconnections = 1\n{line}");
+            parse("mine", &whole).map(|_| ()).unwrap_err()
+        };
+        assert_eq!(
+            read("pipline = 2"),
+            "scenario mine: unknown key `pipline`; did you mean `pipeline`?"
+        );
+        assert_eq!(
+            read("[hold]\np90_us = 1"),
+            "scenario mine: unknown key `p90_us`; did you mean `p50_us`?"
+        );
+        assert_eq!(read("banana = 2"), "scenario mine: unknown key `banana`");
+        assert_eq!(
+            read("seconds = 0"),
+            "scenario mine: `seconds` is at least 1"
+        );
+        assert!(read("rate = 'x'").contains("rate = 'x'"));
+        assert_eq!(
+            find("hit64").unwrap_err(),
+            "no scenario is named hit64; did you mean hit-64?"
+        );
+        assert!(find("what").unwrap_err().contains("there are hit-64, "));
+        assert!(find("nowhere/x.toml").is_err());
+    }
+
+    #[test]
+    fn a_load_goes_where_the_url_says() {
+        let scenario = find("hit-64").unwrap();
+        for (url, whole) in [
+            ("http://a:1", "http://a:1/cached/object"),
+            ("http://a:1/", "http://a:1/cached/object"),
+            ("http://a:1/x", "http://a:1/x"),
+        ] {
+            assert_eq!(scenario.load(url).url, whole);
+        }
+    }
+}

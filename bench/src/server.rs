@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -95,6 +96,9 @@ pub(crate) struct Setting<'a> {
 
 /// A server that answered rightly once.
 pub(crate) struct Running {
+    pub(crate) server: Server,
+    /// What it says of its version; of a gateway its revision and build too.
+    pub(crate) build: String,
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
     /// Bytes of the head of a warm answer.
@@ -109,6 +113,8 @@ pub(crate) fn start(server: Server, program: &Path, setting: &Setting<'_>) -> io
         start_configured(server, program, setting)?
     };
     let mut running = Running {
+        server,
+        build: build(server, program),
         process,
         address,
         head_bytes: 0,
@@ -265,12 +271,12 @@ fn filled(server: Server, setting: &Setting<'_>, port: u16) -> String {
 fn warm(running: &mut Running, scenario: &Scenario) -> io::Result<usize> {
     let mut last = Err(io::Error::other("it never answered"));
     clock::wait(PATIENCE, || {
-        last = client::get(running.address, scenario.path);
+        last = client::get(running.address, &scenario.path);
         last.is_ok() || !running.process.runs()
     });
     last?;
-    client::get(running.address, scenario.path)?;
-    let answer = client::get(running.address, scenario.path)?;
+    client::get(running.address, &scenario.path)?;
+    let answer = client::get(running.address, &scenario.path)?;
     if answer.status != "200" {
         return Err(io::Error::other(format!("it answered {}", answer.status)));
     }
@@ -293,6 +299,33 @@ fn command(program: &Path, arguments: &[&str]) -> Vec<String> {
     std::iter::once(program)
         .chain(arguments.iter().map(|argument| (*argument).to_owned()))
         .collect()
+}
+
+/// What the program says of itself: some say it on standard error.
+fn build(server: Server, program: &Path) -> String {
+    let flag = match server {
+        Server::Nginx | Server::Haproxy | Server::H2o => "-v",
+        _ => "-V",
+    };
+    let Ok(output) = Command::new(program)
+        .arg(flag)
+        .stdin(Stdio::null())
+        .output()
+    else {
+        return String::new();
+    };
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    let lines = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|line| !line.is_empty());
+    match server {
+        Server::Ultragate | Server::UltragateEpoll | Server::UltragateBusy => {
+            lines.collect::<Vec<_>>().join(", ")
+        }
+        _ => lines.take(1).collect(),
+    }
 }
 
 /// Looks where distributions put servers too, which is not in every user's path.

@@ -190,15 +190,27 @@ fn an_open_loop_sends_every_request_that_is_due() {
             assert_eq!(ran.count("/requests"), ran.count("/due"));
             assert_eq!((ran.count("/unsent"), ran.errors()), (0, 0), "{}", ran.text);
             assert_eq!(ran.json["generator"]["backend"], backend);
-            for quantile in ["p50", "p99", "p99_99", "max"] {
-                let of = |view| ran.us(&format!("/latency_us/{view}/{quantile}"));
+            for quantile in ["p50_us", "p99_us", "p99_99_us", "max_us"] {
+                let of = |view| ran.us(&format!("/latency/{view}/{quantile}"));
                 assert!(of("corrected") >= of("actual"), "{quantile}: {}", ran.json);
             }
             assert_eq!(
-                ran.count("/latency_us/corrected/count"),
+                ran.count("/latency/corrected/count"),
                 ran.count("/requests")
             );
             assert_eq!(ran.count("/clean/of"), 2 * 400);
+            let seconds = ran.json["seconds_series"].as_array().expect("a list");
+            assert_eq!(seconds.len(), 2);
+            let requests = seconds
+                .iter()
+                .filter_map(|second| second["requests"].as_u64());
+            assert_eq!(requests.sum::<u64>(), ran.count("/requests"));
+            let buckets = ran.json["latency"]["corrected"]["buckets"].as_array();
+            let counts = buckets
+                .expect("a list")
+                .iter()
+                .filter_map(|bar| bar[1].as_u64());
+            assert_eq!(counts.sum::<u64>(), ran.count("/requests"));
         }
     });
 }
@@ -237,7 +249,7 @@ fn a_closed_loop_agrees_with_itself_and_with_wrk() {
         let floor = Floor::start();
         let load = format!("-t1 -c32 -d1s --latency http://{}/x", floor.address);
         let ran = run(&format!("{load} --backend {backend}"));
-        let busy = ran.us("/requests_per_second") * ran.us("/latency_us/actual/mean") / 1e6;
+        let busy = ran.us("/requests_per_second") * ran.us("/latency/actual/mean_us") / 1e6;
         assert!(
             (28.0..=33.0).contains(&busy),
             "{busy} connections: {}",
@@ -428,7 +440,7 @@ fn a_stalled_server_is_named_and_every_request_due_meanwhile_counts() {
         assert_eq!(ran.count("/requests"), 2_000);
         // Some 300 of the 2,000 were due in the stall, a tenth of it or more before its end.
         assert!(
-            ran.us("/latency_us/corrected/p90") > 20_000.0,
+            ran.us("/latency/corrected/p90_us") > 20_000.0,
             "{}",
             ran.json
         );

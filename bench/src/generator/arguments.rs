@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
+use serde::Deserialize;
 
 /// The target of a run without an address.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080/api/v1/status";
@@ -81,10 +82,27 @@ pub(crate) struct LoadArguments {
     pub(crate) url: String,
 }
 
+/// The defaults of a command line without a word.
+impl Default for LoadArguments {
+    fn default() -> Self {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            load: LoadArguments,
+        }
+        match Alone::try_parse_from(["benchmark"]) {
+            Ok(alone) => alone.load,
+            Err(error) => unreachable!("every flag has a default: {error}"),
+        }
+    }
+}
+
 /// The spacing of an open loop's requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Spacing {
     /// The same time between any two.
+    #[default]
     Constant,
     /// Exponential times between them: as independent clients send.
     Poisson,
@@ -211,8 +229,6 @@ fn no_script(_: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
     #[derive(Parser)]

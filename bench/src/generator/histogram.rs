@@ -20,6 +20,14 @@ pub(crate) fn of_counts() -> Histogram<u64> {
     of_times()
 }
 
+/// An empty histogram of times, of two digits: small enough to be made and merged in passing.
+pub(crate) fn coarse() -> Histogram<u32> {
+    let Ok(histogram) = Histogram::new_with_bounds(1, LATENCY_NS_MAX, DIGITS - 1) else {
+        unreachable!("the bounds are constants")
+    };
+    histogram
+}
+
 /// Adds what another histogram of this module holds.
 pub(crate) fn merge(into: &mut Histogram<u64>, other: &Histogram<u64>) {
     let added = into.add(other);

@@ -5,11 +5,12 @@ mod arguments;
 mod drivers;
 mod gaps;
 mod histogram;
-mod json;
 mod plan;
 mod probe;
 mod reader;
+mod recorded;
 mod schedule;
+mod seconds;
 mod silence;
 mod tally;
 mod target;
@@ -18,6 +19,7 @@ mod verdict;
 mod windows;
 mod worker;
 
+use std::fmt;
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -28,16 +30,18 @@ use std::time::Duration;
 
 use platform::Clock;
 
-pub(crate) use self::arguments::LoadArguments;
-use self::arguments::{Spacing, Usage, Verify};
+pub(crate) use self::arguments::{Backend, LoadArguments, Spacing};
+use self::arguments::{Usage, Verify};
 use self::drivers::{Failure, Ready};
 use self::plan::{Plan, Shared};
 use self::probe::Probed;
 use self::reader::Expected;
 use self::schedule::Arrivals;
+use self::seconds::{SECOND_NS, Series};
 use self::tally::Tally;
 use self::target::Target;
 use self::verdict::Finding;
+use crate::record::{Load, Second};
 
 /// Wrong usage.
 const USAGE: u8 = 2;
@@ -45,8 +49,7 @@ const USAGE: u8 = 2;
 const NOT_CERTIFIED: u8 = 3;
 /// Between the signal and the start, for all threads to see it.
 const START_NS: u64 = 5_000_000;
-/// Threads tell how it goes every second after the start; so long after that all have told.
-const SECOND_NS: u64 = 1_000_000_000;
+/// So long after the end of a second all threads have told of it.
 const TOLD_NS: u64 = 50_000_000;
 /// What threads may take beyond the run's own bounds, before the run is given up.
 const DEAD_MAN: Duration = Duration::from_secs(10);
@@ -61,6 +64,9 @@ pub(crate) struct Run<'r> {
     /// Whether bodies were compared, in words.
     pub(crate) compared: String,
     pub(crate) findings: Vec<Finding>,
+    pub(crate) seconds: Vec<Second>,
+    /// CPU time of the server, where it is known.
+    pub(crate) server_cpu_us: Option<u64>,
 }
 
 impl Run<'_> {
@@ -80,14 +86,32 @@ impl Run<'_> {
 }
 
 /// Why there was no run.
-enum NoRun {
-    Usage(Usage),
+#[derive(Debug)]
+pub(crate) enum NoRun {
+    /// The arguments.
+    Usage(String),
+    /// The target, or this host.
     Failed(String),
 }
 
+impl fmt::Display for NoRun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Usage(what) | Self::Failed(what)) = self;
+        f.write_str(what)
+    }
+}
+
+impl std::error::Error for NoRun {}
+
 impl From<Usage> for NoRun {
-    fn from(usage: Usage) -> Self {
-        Self::Usage(usage)
+    fn from(Usage(what): Usage) -> Self {
+        Self::Usage(what)
+    }
+}
+
+impl From<NoRun> for io::Error {
+    fn from(error: NoRun) -> Self {
+        io::Error::other(error)
     }
 }
 
@@ -95,21 +119,96 @@ impl From<Usage> for NoRun {
 pub(crate) fn run(arguments: &LoadArguments) -> ExitCode {
     match try_run(arguments) {
         Ok(code) => ExitCode::from(code),
-        Err(NoRun::Usage(Usage(what))) => {
-            eprintln!("{what}");
-            ExitCode::from(USAGE)
-        }
-        Err(NoRun::Failed(what)) => {
-            eprintln!("{what}");
-            ExitCode::FAILURE
+        Err(error) => {
+            eprintln!("{error}");
+            match error {
+                NoRun::Usage(_) => ExitCode::from(USAGE),
+                NoRun::Failed(_) => ExitCode::FAILURE,
+            }
         }
     }
 }
 
 fn try_run(arguments: &LoadArguments) -> Result<u8, NoRun> {
+    let show = Show {
+        beginning: true,
+        progress: io::stderr().is_terminal(),
+    };
+    let run = drive_load(arguments, &|| None, show)?;
+    print!("{}", text::report(&run));
+    if let Some(file) = &arguments.json {
+        let failed =
+            |error: &dyn fmt::Display| NoRun::Failed(format!("{}: {error}", file.display()));
+        let json = serde_json::to_string(&recorded::load(&run)).map_err(|error| failed(&error))?;
+        fs::write(file, json + "\n").map_err(|error| failed(&error))?;
+    }
+    Ok(run.exit_code())
+}
+
+/// Drives the load in this process without a word.
+#[allow(dead_code, reason = "for the judge")]
+pub(crate) fn measure(arguments: &LoadArguments) -> Result<Load, NoRun> {
+    measure_beside(arguments, &|| None).map(|measured| measured.load)
+}
+
+/// A load, and what the server took for it.
+pub(crate) struct Measured {
+    pub(crate) load: Load,
+    /// CPU time of the server between the first request and the last answer.
+    pub(crate) server_cpu_us: Option<u64>,
+}
+
+/// The same, with the CPU time of the server so far, in microseconds, read every second on the calling thread.
+pub(crate) fn measure_beside(
+    arguments: &LoadArguments,
+    server_cpu_us: &dyn Fn() -> Option<u64>,
+) -> Result<Measured, NoRun> {
+    let run = drive_load(arguments, server_cpu_us, Show::default())?;
+    Ok(Measured {
+        load: recorded::load(&run),
+        server_cpu_us: run.server_cpu_us,
+    })
+}
+
+/// What is said while a load is driven.
+#[derive(Clone, Copy, Default)]
+struct Show {
+    beginning: bool,
+    progress: bool,
+}
+
+fn drive_load<'a>(
+    arguments: &'a LoadArguments,
+    server_cpu_us: &dyn Fn() -> Option<u64>,
+    show: Show,
+) -> Result<Run<'a>, NoRun> {
+    let (plan, compared) = plan(arguments)?;
+    if show.beginning {
+        print!("{}", text::beginning(arguments));
+    }
+    let closed = arguments.rate.is_none().then_some(arguments.connections);
+    let series = Series::new(closed, server_cpu_us);
+    let mut driven = drive(plan, series, show.progress).map_err(NoRun::Failed)?;
+    if arguments.rate.is_none() {
+        driven.tally.correct(arguments.connections);
+    }
+    Ok(Run {
+        arguments,
+        findings: verdict::findings(&driven.tally, arguments.rate.is_some()),
+        tally: driven.tally,
+        backend: driven.ready.backend,
+        refused: driven.ready.refused,
+        compared,
+        seconds: driven.seconds,
+        server_cpu_us: driven.server_cpu_us,
+    })
+}
+
+/// What to do, and in words how bodies are compared.
+fn plan(arguments: &LoadArguments) -> Result<(Plan, String), NoRun> {
     arguments.check()?;
     let target = Target::new(&arguments.url, &arguments.headers)?;
-    let failed = |what: &str, error: &dyn std::fmt::Display| {
+    let failed = |what: &str, error: &dyn fmt::Display| {
         NoRun::Failed(format!("unable to {what} {}: {error}", target.authority))
     };
     let addresses = target
@@ -123,7 +222,7 @@ fn try_run(arguments: &LoadArguments) -> Result<u8, NoRun> {
     let (expected, compared) = expected(arguments, probed.as_ref())?;
     let plan = Plan {
         address,
-        // Once a process: the drivers send it from where it lies.
+        // Once a run: the drivers send it from where it lies.
         request: target.request.leak(),
         expected,
         room: drivers::room(probed.map_or(0, |probed| probed.answer_bytes)),
@@ -139,27 +238,8 @@ fn try_run(arguments: &LoadArguments) -> Result<u8, NoRun> {
         spins: arguments.spins(),
         backend: arguments.backend,
         cpus: arguments.cpus.clone(),
-        progress: io::stderr().is_terminal(),
     };
-    print!("{}", text::beginning(arguments));
-    let mut driven = drive(plan).map_err(NoRun::Failed)?;
-    if arguments.rate.is_none() {
-        driven.tally.correct(arguments.connections);
-    }
-    let run = Run {
-        arguments,
-        findings: verdict::findings(&driven.tally, arguments.rate.is_some()),
-        tally: driven.tally,
-        backend: driven.ready.backend,
-        refused: driven.ready.refused,
-        compared,
-    };
-    print!("{}", text::report(&run));
-    if let Some(file) = &arguments.json {
-        fs::write(file, json::report(&run))
-            .map_err(|error| NoRun::Failed(format!("{}: {error}", file.display())))?;
-    }
-    Ok(run.exit_code())
+    Ok((plan, compared))
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -218,28 +298,37 @@ struct Driven {
     tally: Tally,
     /// The first thread's.
     ready: Ready,
+    seconds: Vec<Second>,
+    server_cpu_us: Option<u64>,
 }
 
 /// Runs all threads. The calling one shows the progress and waits, no longer than the plan's own bounds allow.
-fn drive(plan: Plan) -> Result<Driven, String> {
+fn drive(plan: Plan, series: Series<'_>, progress: bool) -> Result<Driven, String> {
     let bound = Duration::from_nanos(plan.duration_ns + 2 * plan.timeout_ns) + DEAD_MAN;
-    let threads = plan.threads;
     let together = Arc::new((plan, Shared::new()));
-    let (tell, told) = mpsc::channel();
-    for thread in 0..threads {
-        spawn(thread, Arc::clone(&together), tell.clone()).map_err(|error| error.to_string())?;
-    }
-    drop(tell);
     let (plan, shared) = &*together;
+    let (tell, told) = mpsc::channel();
+    let threads = (0..plan.threads)
+        .map(|thread| spawn(thread, Arc::clone(&together), tell.clone()))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(|error| error.to_string());
+    drop(tell);
     let waiting = Waiting {
         plan,
         shared,
         told,
         ends_at: Clock::system().stamp().0 + nanoseconds(bound),
+        series,
+        progress,
     };
-    let outcome = waiting.all(threads);
+    let outcome = threads.and_then(|threads| Ok((waiting.all()?, threads)));
     shared.give_up();
-    outcome
+    let (driven, threads) = outcome?;
+    for thread in threads {
+        // It has told all it had to tell.
+        let _ = thread.join();
+    }
+    Ok(driven)
 }
 
 fn spawn(
@@ -266,12 +355,14 @@ struct Waiting<'p> {
     told: Receiver<Word>,
     /// Stamp at which the run is given up.
     ends_at: u64,
+    series: Series<'p>,
+    progress: bool,
 }
 
 impl Waiting<'_> {
-    fn all(&self, threads: u32) -> Result<Driven, String> {
+    fn all(mut self) -> Result<Driven, String> {
         let (mut first, mut connections) = (None, 0);
-        for _ in 0..threads {
+        for _ in 0..self.plan.threads {
             match self.next()? {
                 Word::Ready(ready) => {
                     connections += ready.connections;
@@ -284,28 +375,36 @@ impl Waiting<'_> {
         let Some(ready) = first.filter(|_| connections > 0) else {
             return Err(format!("unable to connect to {}", self.plan.address));
         };
-        self.shared.start_at(Clock::system().stamp().0 + START_NS);
+        let now = Clock::system().stamp().0;
+        self.series.begin(now);
+        self.shared.start_at(now + START_NS);
         let mut tally = Tally::new();
-        let mut left = threads;
+        let mut left = self.plan.threads;
         while left > 0 {
             if let Word::Done(done) = self.next()? {
                 tally.merge(*done.map_err(|failure| failure.to_string())?);
                 left -= 1;
             }
         }
-        Ok(Driven { tally, ready })
+        self.take_seconds(u64::MAX, Clock::system().stamp().0);
+        Ok(Driven {
+            tally,
+            ready,
+            server_cpu_us: self.series.server_cpu_us(),
+            seconds: self.series.seconds,
+        })
     }
 
-    /// The next word of a thread; progress meanwhile.
-    fn next(&self) -> Result<Word, String> {
+    /// The next word of a thread; the seconds meanwhile.
+    fn next(&mut self) -> Result<Word, String> {
         loop {
             let now = Clock::system().stamp().0;
             if now > self.ends_at {
                 return Err("the generator hangs: the run is given up".to_owned());
             }
-            match self.told.recv_timeout(self.until_progress(now)) {
+            match self.told.recv_timeout(self.until_told(now)) {
                 Ok(word) => return Ok(word),
-                Err(RecvTimeoutError::Timeout) => self.show_progress(),
+                Err(RecvTimeoutError::Timeout) => self.second(),
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err("a thread of the generator ended early".to_owned());
                 }
@@ -314,16 +413,28 @@ impl Waiting<'_> {
     }
 
     /// The time until all threads have told of another second.
-    fn until_progress(&self, now: u64) -> Duration {
+    fn until_told(&self, now: u64) -> Duration {
         let from = self.shared.start().map_or(now, |start| start + TOLD_NS);
         let past = now.saturating_sub(from) / SECOND_NS;
         let next = from + (past + 1) * SECOND_NS;
         Duration::from_nanos(next.saturating_sub(now))
     }
 
-    fn show_progress(&self) {
-        if self.plan.progress && self.shared.start().is_some() {
-            eprintln!("{}", text::progress(&self.shared.take_recent()));
+    fn second(&mut self) {
+        let now = Clock::system().stamp().0;
+        let Some(start) = self.shared.start() else {
+            return;
+        };
+        self.take_seconds(now.saturating_sub(start) / SECOND_NS, now);
+        if self.progress
+            && let Some(second) = self.series.seconds.last()
+        {
+            eprintln!("{}", text::progress(second));
         }
+    }
+
+    fn take_seconds(&mut self, end: u64, now: u64) {
+        let seen = self.shared.take_seconds(end);
+        self.series.take(seen, now);
     }
 }

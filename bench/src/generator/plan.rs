@@ -1,16 +1,16 @@
 //! What all threads share: what to do, when to begin, and how it goes.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base::Room;
-use hdrhistogram::Histogram;
 
 use super::arguments::Backend;
-use super::histogram;
 use super::reader::Expected;
 use super::schedule::{Arrivals, Schedule};
+use super::seconds::{SECOND_NS, Seen};
 
 /// Sockets that are closing while others are opened in their place.
 const CLOSING_SOCKETS: u32 = 256;
@@ -32,8 +32,6 @@ pub(crate) struct Plan {
     pub(crate) spins: bool,
     pub(crate) backend: Backend,
     pub(crate) cpus: Vec<usize>,
-    /// Whether threads report every second.
-    pub(crate) progress: bool,
 }
 
 impl Plan {
@@ -47,6 +45,11 @@ impl Plan {
     pub(crate) fn sockets_of(&self, thread: u32) -> u32 {
         let connections = u32::try_from(self.connections_of(thread)).unwrap_or(u32::MAX);
         connections * 2 + CLOSING_SOCKETS
+    }
+
+    /// The last second of the run, counted from 0.
+    pub(crate) fn last_second(&self) -> u64 {
+        self.duration_ns.div_ceil(SECOND_NS).saturating_sub(1)
     }
 
     /// When a thread's requests are due; none in a closed loop.
@@ -68,13 +71,8 @@ pub(crate) struct Shared {
     /// The stamp of the start; 0 before it is known.
     start: AtomicU64,
     given_up: AtomicBool,
-    recent: Mutex<Recent>,
-}
-
-/// What was seen since it was last asked for.
-pub(crate) struct Recent {
-    pub(crate) latencies: Histogram<u64>,
-    pub(crate) errors: u64,
+    /// By second, those that were not taken.
+    seconds: Mutex<BTreeMap<u64, Seen>>,
 }
 
 impl Shared {
@@ -82,7 +80,7 @@ impl Shared {
         Self {
             start: AtomicU64::new(0),
             given_up: AtomicBool::new(false),
-            recent: Mutex::new(Recent::new()),
+            seconds: Mutex::new(BTreeMap::new()),
         }
     }
 
@@ -102,26 +100,24 @@ impl Shared {
         self.given_up.store(true, Ordering::Relaxed);
     }
 
-    /// Adds what a thread saw; left out when the reader is just reading.
-    pub(crate) fn report(&self, latencies: &Histogram<u64>, errors: u64) {
-        if let Ok(mut recent) = self.recent.try_lock() {
-            histogram::merge(&mut recent.latencies, latencies);
-            recent.errors += errors;
+    /// Adds what a thread saw of a second, and leaves it nothing of it.
+    pub(crate) fn report(&self, second: u64, seen: &mut Seen) {
+        let seen = std::mem::replace(seen, Seen::new());
+        let mut seconds = self.seconds();
+        match seconds.get_mut(&second) {
+            Some(others) => others.merge(&seen),
+            None => drop(seconds.insert(second, seen)),
         }
     }
 
-    /// Takes what was seen since the last time.
-    pub(crate) fn take_recent(&self) -> Recent {
-        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *recent, Recent::new())
+    /// Takes what was seen of the seconds before `end`.
+    pub(crate) fn take_seconds(&self, end: u64) -> BTreeMap<u64, Seen> {
+        let mut seconds = self.seconds();
+        let later = seconds.split_off(&end);
+        std::mem::replace(&mut seconds, later)
     }
-}
 
-impl Recent {
-    pub(crate) fn new() -> Self {
-        Self {
-            latencies: histogram::of_times(),
-            errors: 0,
-        }
+    fn seconds(&self) -> MutexGuard<'_, BTreeMap<u64, Seen>> {
+        self.seconds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

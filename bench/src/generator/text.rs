@@ -4,11 +4,11 @@ use std::fmt::Write;
 
 use hdrhistogram::Histogram;
 
-use super::plan::Recent;
 use super::tally::{KINDS, Kind, Tally};
 use super::verdict::{self, Finding};
 use super::windows::{Clean, WINDOW_NS};
 use super::{LoadArguments, Run};
+use crate::record::Second;
 
 /// The distribution's quantiles: wrk's four, and further into the tail.
 const QUANTILES: [(&str, f64); 6] = [
@@ -43,12 +43,12 @@ pub(crate) fn beginning(arguments: &LoadArguments) -> String {
 }
 
 /// One second of a run.
-pub(crate) fn progress(recent: &Recent) -> String {
+pub(crate) fn progress(second: &Second) -> String {
     format!(
         "  {:>9} requests/s, p99 {}, {} errors",
-        recent.latencies.len(),
-        time(recent.latencies.value_at_quantile(0.99)),
-        recent.errors
+        second.requests,
+        time((second.p99_us * 1e3) as u64),
+        second.errors
     )
 }
 
@@ -353,6 +353,8 @@ mod tests {
             backend: platform::Backend::Epoll,
             refused: None,
             compared: "not compared".to_owned(),
+            seconds: Vec::new(),
+            server_cpu_us: None,
         };
         beginning(&arguments) + &report(&run)
     }
@@ -381,11 +383,14 @@ mod tests {
 
     #[test]
     fn a_second_of_progress_is_a_line() {
-        let mut recent = Recent::new();
-        (0..1_500).for_each(|_| recent.latencies.saturating_record(250_000));
-        recent.errors = 3;
+        let second = Second {
+            requests: 1_500,
+            errors: 3,
+            p99_us: 250.11,
+            ..Second::default()
+        };
         assert_eq!(
-            progress(&recent).trim(),
+            progress(&second).trim(),
             "1500 requests/s, p99 250.11us, 3 errors"
         );
     }

@@ -99,9 +99,9 @@ impl<D: Driver> Worker<'_, D> {
         self.rate.answers += 1;
         self.record(corrected, actual);
         if !self.plan.expected.allows(answer.status) {
-            self.error(Kind::Status);
+            self.tally.errors.add(Kind::Status);
         } else if !answer.as_expected {
-            self.error(Kind::Body);
+            self.tally.errors.add(Kind::Body);
         }
         if answer.persists {
             self.list(at);
@@ -117,14 +117,7 @@ impl<D: Driver> Worker<'_, D> {
             self.tally.latencies.corrected.saturating_record(corrected);
             self.windows.answer(corrected, actual);
         }
-        if self.plan.progress {
-            self.recent.saturating_record(corrected);
-        }
-    }
-
-    fn error(&mut self, kind: Kind) {
-        self.tally.errors.add(kind);
-        self.recent_errors += 1;
+        self.second.seen.latencies.saturating_record(corrected);
     }
 
     fn open(&mut self, at: usize) {
@@ -145,7 +138,7 @@ impl<D: Driver> Worker<'_, D> {
                 connection.socket = None;
                 connection.state = State::Down;
                 connection.since = self.look + RETRY_NS;
-                self.error(Kind::Connect);
+                self.tally.errors.add(Kind::Connect);
             }
         }
     }
@@ -190,7 +183,7 @@ impl<D: Driver> Worker<'_, D> {
     /// The request on its way, or the connecting, came to nothing.
     #[cold]
     fn fail(&mut self, at: usize, kind: Kind) {
-        self.error(kind);
+        self.tally.errors.add(kind);
         let connection = &self.connections[at];
         if connection.state == State::Awaiting {
             self.awaiting -= 1;

@@ -7,13 +7,12 @@ use std::collections::VecDeque;
 use std::io;
 
 use base::{Completion, Driver, Moment, Part, SocketId};
-use hdrhistogram::Histogram;
 
 use super::gaps::{Cause, GAP_NS, Gaps, Look};
-use super::histogram;
 use super::plan::{Plan, Shared};
 use super::reader::Reader;
 use super::schedule::Schedule;
+use super::seconds::{SECOND_NS, Seen};
 use super::silence::Silence;
 use super::tally::{Tally, Times};
 use super::windows::Windows;
@@ -23,8 +22,6 @@ use crate::clock;
 const SWEEP_NS: u64 = 10_000_000;
 /// The grain of the rates' histogram.
 const RATE_NS: u64 = 100_000_000;
-/// The grain of the progress on a terminal.
-const PROGRESS_NS: u64 = 1_000_000_000;
 /// How long to wait for the start signal at a time.
 const READY_NS: u64 = 1_000_000;
 
@@ -95,13 +92,19 @@ pub(crate) struct Worker<'p, D: Driver> {
     windows: Windows,
     silence: Silence,
     rate: Interval,
-    /// When to tell of another second.
-    progress_at: u64,
-    /// Latencies since the last progress.
-    recent: Histogram<u64>,
-    recent_errors: u64,
+    second: OpenSecond,
     out: Vec<Completion<D>>,
     parts: Vec<Part<D>>,
+}
+
+/// The second that is not over.
+struct OpenSecond {
+    /// Counted from the start.
+    index: u64,
+    until: u64,
+    seen: Seen,
+    /// Of the run until its beginning: answers, errors, and CPU time without what was spun in vain.
+    before: (u64, u64, u64),
 }
 
 /// Answers within a stretch of time.
@@ -152,9 +155,12 @@ impl<'p, D: Driver> Worker<'p, D> {
                 until: 0,
                 answers: 0,
             },
-            progress_at: 0,
-            recent: histogram::of_times(),
-            recent_errors: 0,
+            second: OpenSecond {
+                index: 0,
+                until: 0,
+                seen: Seen::new(),
+                before: (0, 0, 0),
+            },
             out: Vec::with_capacity(base::limits::TURN_COMPLETIONS_MAX),
             parts: Vec::with_capacity(1),
         }
@@ -230,7 +236,8 @@ impl<'p, D: Driver> Worker<'p, D> {
         self.gaps = Gaps::new(self.look, times.cpu, times.asleep);
         self.swept_at = self.start + SWEEP_NS;
         self.rate.until = self.start + RATE_NS;
-        self.progress_at = self.start + PROGRESS_NS;
+        self.second.until = self.start + SECOND_NS;
+        self.second.before = self.sums();
         self.phase = Phase::Running;
         times
     }
@@ -295,7 +302,7 @@ impl<'p, D: Driver> Worker<'p, D> {
         self.windows.look(relative(at), gap_from);
     }
 
-    /// What is done now and then: time-outs, rates, progress.
+    /// What is done now and then: time-outs, rates, seconds.
     #[inline]
     fn look_around(&mut self) {
         if self.look >= self.swept_at {
@@ -305,8 +312,8 @@ impl<'p, D: Driver> Worker<'p, D> {
         if self.look >= self.rate.until {
             self.note_rate();
         }
-        if self.plan.progress && self.look >= self.progress_at {
-            self.show_progress();
+        if self.look >= self.second.until {
+            self.end_second();
         }
     }
 
@@ -322,16 +329,31 @@ impl<'p, D: Driver> Worker<'p, D> {
         };
     }
 
-    fn show_progress(&mut self) {
-        self.progress_at += PROGRESS_NS;
-        self.shared.report(&self.recent, self.recent_errors);
-        self.recent.reset();
-        self.recent_errors = 0;
+    /// Tells of the second that is over. What comes after the end belongs to the last one.
+    #[cold]
+    fn end_second(&mut self) {
+        let (answers, errors, worked) = self.sums();
+        let second = &mut self.second;
+        second.seen.answers = answers - second.before.0;
+        second.seen.errors = errors - second.before.1;
+        second.seen.worked_ns = worked.saturating_sub(second.before.2);
+        second.before = (answers, errors, worked);
+        self.shared.report(second.index, &mut second.seen);
+        let past = self.look.saturating_sub(self.start) / SECOND_NS;
+        second.index = past.min(self.plan.last_second());
+        second.until = self.start + (past + 1) * SECOND_NS;
+    }
+
+    fn sums(&self) -> (u64, u64, u64) {
+        let (spun, hidden) = self.gaps.idle_ns();
+        let worked = clock::thread_cpu_ns().saturating_sub(spun + hidden);
+        (self.tally.answers, self.tally.errors.sum(), worked)
     }
 
     fn finish(mut self, before: Times) -> io::Result<Tally> {
         let now = self.driver.stamp().0;
         self.give_up_unsent(now);
+        self.end_second();
         let after = self.times();
         self.tally.threads = 1;
         self.tally.elapsed_ns = now - self.start;
