@@ -13,7 +13,7 @@ Locust exits 1 where one of the runbooks' bounds is not kept: P95 < 100 ms, P99 
 How it errs. A user waits for an answer before it asks again (a closed loop): while the server stalls, the requests that
 other clients would have sent are never sent, and their waiting is in no percentile (coordinated omission). A Python
 process manages some thousands of requests a second, less than a tenth of what one shard answers, and with its CPU busy its
-latencies are its own queue; above 50 ms they are rounded, too. Our target for cached requests, P99 < 1 ms at a given rate,
+latencies are its own queue; they are rounded to milliseconds, too. Our target for cached requests, P99 < 1 ms at a given rate,
 is therefore no bound here; `benchmark -t1 -c64 -d60s -R10000 --latency http://127.0.0.1:8080/1k` measures it, from when
 requests were due. Run Locust to see whether a deployment works under load as a whole, not how fast the gateway is.
 """

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 
 use crate::record::{Distribution, Record, Run};
+use crate::scenario;
 
 use super::paint::{Paint, Paints};
 
 /// Runs of one scenario under one load.
 pub(crate) struct Group<'a> {
     pub(crate) scenario: &'a str,
+    /// What the scenario is, as far as it is one that comes with this program.
+    pub(crate) known: Option<String>,
     /// Requests a second of an open loop.
     pub(crate) rate: Option<u64>,
     pub(crate) threads: u32,
@@ -122,6 +125,11 @@ impl<'a> Group<'a> {
         (entry.counts() && floor > 0.0).then_some(own / floor)
     }
 
+    /// What it is, in words where it has any.
+    pub(crate) fn title(&self) -> &str {
+        self.known.as_deref().unwrap_or(self.scenario)
+    }
+
     pub(crate) fn runs(&self) -> impl Iterator<Item = &'a Run> + '_ {
         self.entries
             .iter()
@@ -140,6 +148,8 @@ pub(crate) fn groups<'a>(records: &'a [Record], only: &[String]) -> Vec<Group<'a
     };
     let names = names(runs());
     let paints = Paints::new(names.values().map(String::as_str));
+    // Titles alone: a report of other scenarios needs none of them.
+    let known = scenario::all().unwrap_or_default();
     let mut groups: Vec<Group<'a>> = Vec::new();
     for run in runs() {
         let load = &run.load;
@@ -152,6 +162,10 @@ pub(crate) fn groups<'a>(records: &'a [Record], only: &[String]) -> Vec<Group<'a
         let at = groups.iter().position(same).unwrap_or_else(|| {
             groups.push(Group {
                 scenario: &run.scenario,
+                known: known
+                    .iter()
+                    .find(|known| known.name == run.scenario)
+                    .map(|known| known.title.clone()),
                 rate: load.rate,
                 threads: load.threads,
                 connections: load.connections,

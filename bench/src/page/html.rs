@@ -182,6 +182,8 @@ fn section(html: &mut Markup, number: usize, group: &Group<'_>, targets: &[Targe
     html.leaf("h2", &[("id", &format!("g{number}"))], &titled(group));
     let paths: BTreeSet<&str> = group.runs().map(|run| path(&run.load.url)).collect();
     let paths: Vec<&str> = paths.into_iter().collect();
+    let known = group.known.as_ref();
+    let known = known.map_or(String::new(), |known| format!("{known}. "));
     let lengths = super::groups::Spread::of(group.runs().map(|run| run.load.seconds));
     let lengths = lengths.map_or(String::new(), |spread| {
         format!(
@@ -192,7 +194,7 @@ fn section(html: &mut Markup, number: usize, group: &Group<'_>, targets: &[Targe
     html.leaf(
         "p",
         &[("class", &"quiet")],
-        &format!("GET {}: {}{lengths}", paths.join(", "), load(group)),
+        &format!("{known}GET {}: {}{lengths}", paths.join(", "), load(group)),
     );
     table::table(html, group, targets);
     let mut notes = Vec::new();
@@ -333,33 +335,42 @@ fn hosts(html: &mut Markup, files: &[String], records: &[Record]) {
     }
 }
 
-/// What the generator would be told to do the same again.
+/// What would measure the same again.
 fn commands(html: &mut Markup, groups: &[Group<'_>]) {
-    let commands: BTreeSet<String> = groups.iter().flat_map(Group::runs).map(command).collect();
+    let commands = groups.iter().flat_map(commands_of);
+    let commands: BTreeSet<String> = commands.collect();
     if commands.is_empty() {
         return;
     }
     html.leaf("h2", &[], "Commands");
-    html.leaf(
-        "p",
-        &[("class", &"quiet")],
-        "The load of each run, as the generator takes it. Ports are those of these runs.",
-    );
     html.open("pre", &[]);
     let commands: Vec<String> = commands.into_iter().collect();
     html.leaf("code", &[], &commands.join("\n"));
     html.close();
 }
 
-fn command(run: &Run) -> String {
-    let load = &run.load;
-    let rate = load.rate.map_or(String::new(), |rate| format!(" -R{rate}"));
-    let seconds = load.seconds.round().max(1.0);
-    let quoted = load.url.replace('\'', "'\\''");
-    format!(
-        "benchmark -t{} -c{} -d{seconds}s{rate} '{quoted}'",
-        load.threads, load.connections
-    )
+/// A known scenario by its name, any other load as the generator takes it.
+fn commands_of(group: &Group<'_>) -> BTreeSet<String> {
+    let rounds = group.runs().map(|run| run.round).max().unwrap_or(1);
+    let command = |run: &Run| {
+        let load = &run.load;
+        let seconds = load.seconds.round().max(1.0);
+        if group.known.is_some() {
+            let name = &run.scenario;
+            return format!(
+                "benchmark peers --scenario {name} --rounds {rounds} --seconds {seconds}"
+            );
+        }
+        let rate = load.rate.map_or(String::new(), |rate| format!(" -R{rate}"));
+        let poisson = load.arrivals.as_deref() == Some("poisson");
+        let arrivals = if poisson { " --arrivals poisson" } else { "" };
+        let url = load.url.replace('\'', "'\\''");
+        format!(
+            "benchmark -t{} -c{} -d{seconds}s{rate}{arrivals} '{url}'",
+            load.threads, load.connections
+        )
+    };
+    group.runs().map(command).collect()
 }
 
 fn reading(html: &mut Markup, targets: &[Target]) {

@@ -26,6 +26,7 @@ use serde::Deserialize;
 
 use crate::record::{Record, SCHEMA};
 
+use groups::Group;
 use target::Target;
 
 #[derive(Args)]
@@ -64,18 +65,31 @@ pub(crate) fn run(arguments: &ReportArguments) -> io::Result<()> {
     let groups = groups::groups(&records, &arguments.scenario);
     if let Some(path) = &arguments.html {
         let page = html::page(&files, &records, &groups, &arguments.percentile_target);
-        fs::write(path, page).map_err(|error| about(path, error))?;
+        fs::write(path, page).map_err(|error| about(path, &error))?;
     }
-    if let Some(directory) = &arguments.svg {
-        fs::create_dir_all(directory).map_err(|error| about(directory, error))?;
-        let latency = pictures::latency(&groups, &arguments.percentile_target);
-        for (name, picture) in [
-            ("latency.svg", latency),
-            ("cpu.svg", pictures::cpu(&groups)),
-        ] {
-            let nothing = || io::Error::other(format!("no run has anything to draw in {name}"));
-            let path = directory.join(name);
-            fs::write(&path, picture.ok_or_else(nothing)?).map_err(|error| about(&path, error))?;
+    match &arguments.svg {
+        Some(directory) => draw(directory, &groups, &arguments.percentile_target),
+        None => Ok(()),
+    }
+}
+
+/// Writes the pictures that have something to show.
+fn draw(directory: &Path, groups: &[Group<'_>], targets: &[Target]) -> io::Result<()> {
+    let pictures = [
+        ("latency.svg", pictures::latency(groups, targets)),
+        ("cpu.svg", pictures::cpu(groups)),
+    ];
+    if pictures.iter().all(|(_, picture)| picture.is_none()) {
+        return Err(io::Error::other(
+            "there is nothing to draw in these records",
+        ));
+    }
+    fs::create_dir_all(directory).map_err(|error| about(directory, &error))?;
+    for (name, picture) in pictures {
+        let path = directory.join(name);
+        match picture {
+            Some(picture) => fs::write(&path, picture).map_err(|error| about(&path, &error))?,
+            None => eprintln!("benchmark: {name}: nothing to draw, not written"),
         }
     }
     Ok(())
@@ -86,7 +100,7 @@ fn read(path: &Path) -> io::Result<Record> {
     struct Version {
         schema: u32,
     }
-    let text = fs::read_to_string(path).map_err(|error| about(path, error))?;
+    let text = fs::read_to_string(path).map_err(|error| about(path, &error))?;
     let Version { schema } =
         serde_json::from_str(&text).map_err(|error| not_a_record(path, &error))?;
     if schema != SCHEMA {
@@ -102,6 +116,6 @@ fn not_a_record(path: &Path, error: &serde_json::Error) -> io::Error {
     io::Error::other(format!("{}: not a record: {error}", path.display()))
 }
 
-fn about(path: &Path, error: io::Error) -> io::Error {
+fn about(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }

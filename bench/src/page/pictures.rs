@@ -28,7 +28,7 @@ pub(crate) fn latency(groups: &[Group<'_>], targets: &[Target]) -> Option<String
         .into_iter()
         .filter_map(|window| percentiles::picture(group, window, targets))
         .collect();
-    let head = format!("Latency of {}: {}", group.scenario, load(group));
+    let head = format!("Latency, {}: {}", group.title(), load(group));
     Some(together(&head, &pictures))
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn latency(groups: &[Group<'_>], targets: &[Target]) -> Option<String
 pub(crate) fn cpu(groups: &[Group<'_>]) -> Option<String> {
     let pictures: Vec<Picture> = groups
         .iter()
-        .filter_map(|group| bars::picture(group, &titled(group)))
+        .filter_map(|group| bars::picture(group, &described(group)))
         .collect();
     (!pictures.is_empty()).then(|| together("CPU time of a request", &pictures))
 }
@@ -46,6 +46,14 @@ pub(crate) fn titled(group: &Group<'_>) -> String {
     match group.rate {
         Some(rate) => format!("{} at {}/s", group.scenario, thousands(rate as f64)),
         None => group.scenario.to_owned(),
+    }
+}
+
+/// A group by what it is, with the rate of an open loop.
+fn described(group: &Group<'_>) -> String {
+    match group.rate {
+        Some(rate) => format!("{}, {}/s", group.title(), thousands(rate as f64)),
+        None => group.title().to_owned(),
     }
 }
 
