@@ -1,7 +1,7 @@
 //! CPU time of a request, a bar for each server, beside the floor's.
 
 use super::axis::{Scale, figure};
-use super::chart::{Picture, WIDTH, cut, heading, mark, rule, words};
+use super::chart::{Picture, VOID, WIDTH, cut, heading, mark, rule, words};
 use super::groups::{Entry, Group, Spread};
 use super::markup::{Markup, Px};
 
@@ -78,12 +78,7 @@ pub(crate) fn picture(group: &Group<'_>, title: &str) -> Option<Picture> {
     rule(&mut svg, (x(0.0), TOP), (x(0.0), bottom), "axis");
     let mut height = bottom + 12.0;
     if rows.iter().any(|(entry, _)| !entry.counts()) {
-        words(
-            &mut svg,
-            (8.0, bottom + 18.0),
-            "note",
-            "✕ proves nothing: not certified, or errors",
-        );
+        words(&mut svg, (8.0, bottom + 18.0), "note", VOID);
         height += 16.0;
     }
     let shown: Vec<String> = rows

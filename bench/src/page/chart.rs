@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::axis::{Scale, Tick};
+use super::groups::Entry;
 use super::markup::{Markup, Px};
 use super::paint::Paint;
 
@@ -46,6 +47,9 @@ const PLOT_HEIGHT_MIN: f64 = 216.0;
 const CHARACTER: f64 = 6.9;
 const NAME_CHARACTERS_MAX: usize = 17;
 
+/// Under what holds a server whose runs prove nothing.
+pub(crate) const VOID: &str = "✕ proves nothing: not certified, or errors";
+
 /// How a line is drawn.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Pen {
@@ -69,6 +73,21 @@ pub(crate) struct Curve {
     pub(crate) pen: Pen,
     /// In the order of `x`; a curve without points is left out.
     pub(crate) points: Vec<Point>,
+}
+
+impl Curve {
+    pub(crate) fn of(entry: &Entry<'_>, points: Vec<Point>) -> Curve {
+        let pen = if entry.counts() {
+            Pen::Server(entry.paint)
+        } else {
+            Pen::Void
+        };
+        Curve {
+            name: entry.name.clone(),
+            pen,
+            points,
+        }
+    }
 }
 
 /// A bound at a place: what is drawn left of `x` is to stay below `y`.
@@ -113,9 +132,10 @@ impl Chart {
         let mut svg = Markup::new();
         heading(&mut svg, &self.title, &self.subtitle);
         plot.axes(&mut svg);
-        // What counts lies on what does not.
+        // What counts lies on what does not, and the first on the others.
         let (valid, void): (Vec<&Curve>, Vec<&Curve>) = curves
             .iter()
+            .rev()
             .partition(|curve| matches!(curve.pen, Pen::Server(_)));
         for curve in void.iter().chain(&valid) {
             plot.band(&mut svg, curve);
@@ -127,10 +147,15 @@ impl Chart {
         plot.bound_names(&mut svg);
         plot.names(&mut svg, &curves, &names);
         plot.faults(&mut svg);
+        let mut height = plot.bottom + BOTTOM;
+        if curves.iter().any(|curve| curve.pen == Pen::Void) {
+            words(&mut svg, (8.0, height + 8.0), "note", VOID);
+            height += 16.0;
+        }
         let shown: Vec<&str> = curves.iter().map(|curve| curve.name.as_str()).collect();
         Picture {
             width: WIDTH,
-            height: plot.bottom + BOTTOM,
+            height,
             title: format!("{}: {}", self.title, shown.join(", ")),
             body: svg.end(),
         }

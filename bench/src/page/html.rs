@@ -7,7 +7,7 @@ use crate::record::{Host, Record, Run};
 use super::axis::{figure, short};
 use super::groups::{Entry, Group, counts, remarks};
 use super::markup::Markup;
-use super::percentiles::{self, Window};
+use super::percentiles;
 use super::pictures::{load, titled, whole};
 use super::target::Target;
 use super::{bars, series, style, table};
@@ -209,15 +209,14 @@ fn section(html: &mut Markup, number: usize, group: &Group<'_>, targets: &[Targe
     html.leaf("p", &[("class", &"quiet")], &notes.join(" "));
     remarkable(html, group);
     html.open("div", &[("class", &"pictures")]);
-    let pictures = [
-        percentiles::picture(group, Window::All, targets),
-        percentiles::picture(group, Window::Clean, targets),
+    let over_time = [
         bars::picture(group, "CPU time of a request"),
         series::p99(group),
         series::rate(group),
         series::cpu(group),
     ];
-    for picture in pictures.into_iter().flatten() {
+    let pictures = percentiles::pictures(group, targets).into_iter();
+    for picture in pictures.chain(over_time.into_iter().flatten()) {
         html.raw(&picture.inline());
     }
     html.close();

@@ -3,8 +3,8 @@
 use crate::record::{Distribution, Run};
 
 use super::axis::{self, NINES, Scale, duration, percent_of_nines};
-use super::chart::{Bound, Chart, Curve, Pen, Picture, Point};
-use super::groups::{Group, Spread, quantile};
+use super::chart::{Bound, Chart, Curve, Picture, Point};
+use super::groups::{Entry, Group, Spread, quantile};
 use super::target::Target;
 
 /// Where lines begin: a quarter of all.
@@ -33,33 +33,39 @@ impl Window {
     }
 }
 
-/// A line for each server; none where no run has values.
-pub(crate) fn picture(group: &Group<'_>, window: Window, targets: &[Target]) -> Option<Picture> {
-    let curves: Vec<Curve> = group
-        .entries
+/// Those of all time, and those of clean windows where there are any, on the same axes: a line for each server.
+pub(crate) fn pictures(group: &Group<'_>, targets: &[Target]) -> Vec<Picture> {
+    let windows = [Window::All, Window::Clean].map(|window| (window, curves(group, window)));
+    let points = windows
         .iter()
-        .map(|entry| {
-            let distributions: Vec<&Distribution> =
-                entry.used().filter_map(|run| window.of(run)).collect();
-            Curve {
-                name: entry.name.clone(),
-                pen: if entry.counts() {
-                    Pen::Server(entry.paint)
-                } else {
-                    Pen::Void
-                },
-                points: points(&distributions),
-            }
-        })
-        .collect();
-    let drawn = || curves.iter().flat_map(|curve| &curve.points);
-    drawn().next()?;
-    let values = drawn().flat_map(|point| [point.low, point.high]);
+        .flat_map(|(_, curves)| curves)
+        .flat_map(|curve| &curve.points);
+    let values = points.flat_map(|point| [point.low, point.high]);
+    // Room for a target's name over its line.
+    let bounds = targets.iter().map(|target| target.us * 1.4);
+    let y = Scale::about(values.chain(bounds));
+    let drawn = |curves: &[Curve]| curves.iter().any(|curve| !curve.points.is_empty());
+    windows
+        .into_iter()
+        .filter(|(_, curves)| drawn(curves))
+        .map(|(window, curves)| picture(window, curves, y, targets))
+        .collect()
+}
+
+fn curves(group: &Group<'_>, window: Window) -> Vec<Curve> {
+    let curve = |entry: &Entry<'_>| {
+        let distributions: Vec<&Distribution> =
+            entry.used().filter_map(|run| window.of(run)).collect();
+        Curve::of(entry, points(&distributions))
+    };
+    group.entries.iter().map(curve).collect()
+}
+
+fn picture(window: Window, curves: Vec<Curve>, y: Scale, targets: &[Target]) -> Picture {
     let x = Scale::Nines {
         low: FIRST,
         high: LAST,
     };
-    let y = Scale::about(values.chain(targets.iter().map(|target| target.us)));
     let bound = |target: &Target| Bound {
         x: axis::nines(target.share),
         y: target.us,
@@ -68,7 +74,7 @@ pub(crate) fn picture(group: &Group<'_>, window: Window, targets: &[Target]) -> 
     let (title, subtitle) = match window {
         Window::All => (
             "Latency, all time",
-            "what the host took is in it; line: median of rounds, band: all rounds",
+            "with what else the host did; line: median of rounds, band: all of them",
         ),
         Window::Clean => (
             "Latency, clean windows",
@@ -87,7 +93,7 @@ pub(crate) fn picture(group: &Group<'_>, window: Window, targets: &[Target]) -> 
         bounds: targets.iter().map(bound).collect(),
         faults: Vec::new(),
     };
-    Some(chart.draw())
+    chart.draw()
 }
 
 /// As far to the right as every round has values.

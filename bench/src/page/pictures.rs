@@ -5,7 +5,7 @@ use super::bars;
 use super::chart::{Picture, words};
 use super::groups::Group;
 use super::markup::{Markup, Px};
-use super::percentiles::{self, Window};
+use super::percentiles;
 use super::style;
 use super::target::Target;
 
@@ -14,20 +14,18 @@ const HEAD: f64 = 44.0;
 
 /// Latencies of one group: of the open loops that with the highest rate, else the first.
 pub(crate) fn latency(groups: &[Group<'_>], targets: &[Target]) -> Option<String> {
-    let drawn = |group: &&Group<'_>| percentiles::picture(group, Window::All, targets).is_some();
-    let open = groups
+    let drawn = groups
         .iter()
-        .filter(drawn)
-        .filter(|group| group.rate.is_some());
-    // Of equals the first: max_by_key takes the last.
-    let group = open
-        .rev()
-        .max_by_key(|group| group.rate)
-        .or_else(|| groups.iter().find(drawn))?;
-    let pictures: Vec<Picture> = [Window::All, Window::Clean]
-        .into_iter()
-        .filter_map(|window| percentiles::picture(group, window, targets))
-        .collect();
+        .map(|group| (group, percentiles::pictures(group, targets)));
+    let drawn = drawn.filter(|(_, pictures)| !pictures.is_empty());
+    let best = drawn.reduce(|best, other| {
+        if other.0.rate > best.0.rate {
+            other
+        } else {
+            best
+        }
+    });
+    let (group, pictures) = best?;
     let head = format!("Latency, {}: {}", group.title(), load(group));
     Some(together(&head, &pictures))
 }
@@ -41,19 +39,23 @@ pub(crate) fn cpu(groups: &[Group<'_>]) -> Option<String> {
     (!pictures.is_empty()).then(|| together("CPU time of a request", &pictures))
 }
 
-/// A group by its name, with the rate of an open loop.
+/// A group by its name, with the rate of an open loop where the name does not tell.
 pub(crate) fn titled(group: &Group<'_>) -> String {
-    match group.rate {
-        Some(rate) => format!("{} at {}/s", group.scenario, thousands(rate as f64)),
-        None => group.scenario.to_owned(),
-    }
+    with_rate(group.scenario, " at ", group.rate)
 }
 
-/// A group by what it is, with the rate of an open loop.
+/// A group by what it is, likewise.
 fn described(group: &Group<'_>) -> String {
-    match group.rate {
-        Some(rate) => format!("{}, {}/s", group.title(), thousands(rate as f64)),
-        None => group.title().to_owned(),
+    with_rate(group.title(), ", ", group.rate)
+}
+
+fn with_rate(name: &str, between: &str, rate: Option<u64>) -> String {
+    let short = rate.map(|rate| thousands(rate as f64));
+    match (short, rate.map(whole)) {
+        (Some(short), Some(long)) if !name.contains(&short) && !name.contains(&long) => {
+            format!("{name}{between}{short}/s")
+        }
+        _ => name.to_owned(),
     }
 }
 

@@ -4,7 +4,7 @@ use crate::record::{Run, Second};
 
 use super::axis::{Scale, duration, short, thousands};
 use super::chart::{Chart, Curve, Pen, Picture, Point};
-use super::groups::{Group, Spread};
+use super::groups::{Entry, Group, Spread};
 
 /// A line has no more points; longer runs are put together.
 const POINTS_MAX: usize = 240;
@@ -140,14 +140,9 @@ fn whole_seconds(run: &Run) -> usize {
 }
 
 fn curves(group: &Group<'_>, figure: impl Fn(&Second) -> Option<f64>) -> Vec<Curve> {
-    let curve = |entry: &super::groups::Entry<'_>| Curve {
-        name: entry.name.clone(),
-        pen: if entry.counts() {
-            Pen::Server(entry.paint)
-        } else {
-            Pen::Void
-        },
-        points: points(&entry.used().collect::<Vec<&Run>>(), &figure),
+    let curve = |entry: &Entry<'_>| {
+        let runs: Vec<&Run> = entry.used().collect();
+        Curve::of(entry, points(&runs, &figure))
     };
     group.entries.iter().map(curve).collect()
 }
