@@ -41,10 +41,10 @@ pub(crate) struct ReportArguments {
     #[arg(long, value_name = "DIRECTORY")]
     svg: Option<PathBuf>,
     /// What latencies are to stay below.
-    #[arg(long, value_name = "pN=TIME", default_values = target::DEFAULT)]
+    #[arg(long, value_name = "pN=TIME", value_delimiter = ',', default_values = target::DEFAULT)]
     percentile_target: Vec<Target>,
     /// These scenarios alone.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
     scenario: Vec<String>,
 }
 

@@ -26,7 +26,10 @@ pub(crate) fn latency(groups: &[Group<'_>], targets: &[Target]) -> Option<String
         }
     });
     let (group, pictures) = best?;
-    let head = format!("Latency, {}: {}", group.title(), load(group));
+    let head = match &group.known {
+        Some(title) => format!("Latency: {title}"),
+        None => format!("Latency, {}: {}", group.scenario, load(group)),
+    };
     Some(together(&head, &pictures))
 }
 
