@@ -377,13 +377,13 @@ fn reading(html: &mut Markup, targets: &[Target]) {
     html.open("ul", &[]);
     let targets: Vec<String> = targets.iter().map(ToString::to_string).collect();
     let targets = format!(
-        "Red corners are targets ({}). A line that keeps one passes below its end.",
+        "Red lines are targets ({}). A line that keeps one passes below its end.",
         targets.join(", ")
     );
     for line in [
         "Figures are medians over the rounds, with the lowest and the highest; servers were measured in turns. Distrust a difference that is smaller than the spread.",
         "The floor answers every request with the same bytes and reads next to nothing: what is left is what this host's kernel takes for the transport. Ratios to it, within one group, hold from host to host; absolute figures do not.",
-        "Latencies are corrected: an open loop's count from when a request was due, not from when it could be sent, so that a server that stalls hides nothing.",
+        "Latencies are corrected: an open loop's count from when a request was due, not from when it could be sent, so that a server that stalls hides nothing; the actual ones, from when it was sent, stand in the last table.",
         "Clean windows are 5 ms long, without a gap of the generator's above 200 µs inside or in the 2 ms before: what the server does, without what else the host does. All time is what clients of this host would have seen.",
         "Both axes of the percentile plots are logarithmic; every step to the right is ten times rarer. A line ends where there are too few answers to tell.",
         &targets,
@@ -404,7 +404,7 @@ fn all_runs(html: &mut Markup, groups: &[Group<'_>]) {
         "answers",
         "P50 µs",
         "P99 µs",
-        "… from the send",
+        "actual P99 µs",
         "max µs",
         "clean windows",
         "generator CPU µs",
@@ -442,7 +442,7 @@ fn row(html: &mut Markup, group: &Group<'_>, entry: &Entry<'_>, run: &Run) {
     let void = if counts(run) { "" } else { "void" };
     html.open("tr", &[("class", &void)]);
     html.leaf("th", &[("scope", &"row")], &titled(group));
-    html.leaf("td", &[("class", &"words")], &entry.name);
+    html.leaf("td", &[("class", &"left")], &entry.name);
     let clean = load.clean.as_ref();
     for value in [
         run.round.to_string(),
