@@ -102,10 +102,17 @@ pub(crate) struct Load {
     /// Times in which answers were awaited, the generator looked, and none came.
     #[serde(default)]
     pub(crate) silences: Gaps,
+    /// Connections beside the load, where there were any.
+    #[serde(default)]
+    pub(crate) beside: Option<Beside>,
     /// Names of what stood out.
     pub(crate) findings: Vec<String>,
     pub(crate) certified: bool,
-    /// What the program exits with after this run: 0, 1 after errors, 3 where it is not certified.
+    /// Somebody ended the run before its time.
+    #[serde(default)]
+    pub(crate) interrupted: bool,
+    /// What the program exits with after this run: 0, 1 after errors, 3 where it is not certified, 130 where it
+    /// was interrupted.
     #[serde(default)]
     pub(crate) exit_code: u8,
     /// One a second, in order.
@@ -147,6 +154,20 @@ pub(crate) struct Late {
     pub(crate) taken: u64,
     pub(crate) p99_us: f64,
     pub(crate) max_us: f64,
+}
+
+/// Connections beside the load.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Beside {
+    pub(crate) idle: u64,
+    /// Of them those that the server ended during the run.
+    pub(crate) idle_lost: u64,
+    pub(crate) slow: u64,
+    /// Times that a slow client's connection ended inside an answer, or could not be had.
+    pub(crate) slow_lost: u64,
+    /// Whole answers that slow clients read, and bytes.
+    pub(crate) slow_answers: u64,
+    pub(crate) slow_bytes: u64,
 }
 
 /// Stretches of time.

@@ -16,6 +16,12 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(600);
 const CONNECTIONS_MAX: u64 = 65_536;
 /// Threads of one run.
 const THREADS_MAX: u64 = 256;
+/// Requests at once on a connection.
+const PIPELINE_MAX: u64 = 256;
+/// Connections that slow clients hold: one thread reads them all.
+const SLOW_MAX: u64 = 1_000;
+/// Keys: their exponents are drawn in double precision.
+const KEYS_MAX: u64 = 1_000_000_000_000;
 /// Requests a second: above it intervals lose their nanoseconds.
 const RATE_MAX: u64 = 100_000_000;
 
@@ -47,9 +53,43 @@ pub(crate) struct LoadArguments {
     /// The spacing of an open loop's requests.
     #[arg(long, default_value = "constant", requires = "rate")]
     pub(crate) arrivals: Spacing,
-    /// Start of the random numbers behind Poisson arrivals.
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "rate")]
+    /// Start of the random numbers behind Poisson arrivals and keys.
+    #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Requests at once on a connection: a closed loop sends so many together when all before are answered; in an open loop
+    /// so many may be awaited.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = pipeline)]
+    pub(crate) pipeline: u32,
+    /// A new connection for each request, which says so (Connection: close).
+    #[arg(long, conflicts_with = "pipeline")]
+    pub(crate) close: bool,
+    /// Keys from 0 to N-1, which stand for {key} in the URL; as likely as one another (--uniform).
+    #[arg(long, value_name = "N", value_parser = keys)]
+    pub(crate) keys: Option<u64>,
+    /// Key k is asked for with a weight of (k+1) to the power of -S.
+    #[arg(long, value_name = "S", requires = "keys", value_parser = exponent)]
+    pub(crate) zipf: Option<f64>,
+    /// Every key as often as every other: what is done without a word.
+    #[arg(long, requires = "keys", conflicts_with = "zipf")]
+    uniform: bool,
+    /// Every key once, in order; the run ends with the last.
+    #[arg(long, requires = "keys", conflicts_with_all = ["zipf", "uniform", "mix"])]
+    pub(crate) each: bool,
+    /// A share of the requests goes to another path of the server, as 0.1=/other.
+    #[arg(long, value_name = "SHARE=PATH", value_parser = mix)]
+    pub(crate) mix: Option<Mix>,
+    /// Connections that are held idle beside the load, each after one request.
+    #[arg(long, value_name = "N", default_value = "0", value_parser = idle)]
+    pub(crate) idle: u32,
+    /// Clients beside the load that read their answers at 4 KiB a second.
+    #[arg(long, value_name = "N", default_value = "0", value_parser = slow)]
+    pub(crate) slow: u32,
+    /// The method of every request.
+    #[arg(short = 'X', long, value_name = "METHOD", default_value = "GET", value_parser = method)]
+    pub(crate) method: String,
+    /// A file that is the body of every request.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) body: Option<PathBuf>,
     /// How bodies are verified.
     #[arg(long, default_value = "auto")]
     pub(crate) verify: Verify,
@@ -129,6 +169,15 @@ pub(crate) enum Backend {
     Epoll,
 }
 
+/// A second target.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Mix {
+    /// Of the requests, from 0 to 1.
+    pub(crate) share: f64,
+    /// Path and query.
+    pub(crate) path: String,
+}
+
 /// Whether threads spin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Spin {
@@ -151,7 +200,17 @@ impl LoadArguments {
                 self.connections, self.threads
             )));
         }
+        if self.close && self.pipeline > 1 {
+            return Err(Usage(
+                "a connection that is closed has no room for a pipeline".to_owned(),
+            ));
+        }
         Ok(())
+    }
+
+    /// Whether answers have no body, whatever their heads say (RFC 9110 §9.3.2).
+    pub(crate) fn bodiless(&self) -> bool {
+        self.method == "HEAD"
     }
 
     /// Whether this load's threads spin.
@@ -174,6 +233,50 @@ fn connections(text: &str) -> Result<u32, String> {
 
 fn rate(text: &str) -> Result<u64, String> {
     bounded(text, 1, RATE_MAX)
+}
+
+fn pipeline(text: &str) -> Result<u32, String> {
+    bounded(text, 1, PIPELINE_MAX).map(small)
+}
+
+fn keys(text: &str) -> Result<u64, String> {
+    bounded(text, 1, KEYS_MAX)
+}
+
+fn idle(text: &str) -> Result<u32, String> {
+    bounded(text, 0, CONNECTIONS_MAX).map(small)
+}
+
+fn slow(text: &str) -> Result<u32, String> {
+    bounded(text, 0, SLOW_MAX).map(small)
+}
+
+fn exponent(text: &str) -> Result<f64, String> {
+    let exponent = text.parse::<f64>().ok();
+    exponent
+        .filter(|exponent| (0.0..=10.0).contains(exponent))
+        .ok_or_else(|| "an exponent from 0 to 10".to_owned())
+}
+
+fn mix(text: &str) -> Result<Mix, String> {
+    let (share, path) = text.split_once('=').unwrap_or_default();
+    let share = share.parse().ok();
+    share
+        .filter(|share| (0.0..=1.0).contains(share) && path.starts_with('/'))
+        .map(|share| Mix {
+            share,
+            path: path.to_owned(),
+        })
+        .ok_or_else(|| "a share from 0 to 1 and a path, as 0.1=/other".to_owned())
+}
+
+/// A token (RFC 9110 §9.1) after which HTTP goes on.
+fn method(text: &str) -> Result<String, String> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    match !text.is_empty() && text.bytes().all(token) && text != "CONNECT" {
+        true => Ok(text.to_owned()),
+        false => Err("a method, but not CONNECT".to_owned()),
+    }
 }
 
 fn small(count: u64) -> u32 {
@@ -292,5 +395,25 @@ mod tests {
         assert!(parse("-s x.lua").unwrap_err().contains("Lua"));
         assert!(parse("--arrivals poisson").is_err());
         assert!(parse("-t4 -c2").unwrap().check().is_err());
+        for line in [
+            "--zipf 1",
+            "--keys 5 --zipf 1 --each",
+            "--keys 5 --zipf -1",
+            "--mix 2=/x",
+            "--mix 0.5=x",
+            "-X CONNECT",
+            "-X G\u{e4}T",
+            "--pipeline 0",
+            "--slow 1001",
+            "--close --pipeline 2",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        let both = LoadArguments {
+            close: true,
+            pipeline: 2,
+            ..LoadArguments::default()
+        };
+        assert!(both.check().is_err());
     }
 }

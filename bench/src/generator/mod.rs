@@ -2,13 +2,16 @@
 //! so that a run in which it was the bottleneck says so.
 
 mod arguments;
+mod beside;
 mod drivers;
 mod gaps;
 mod histogram;
 mod plan;
 mod probe;
+mod random;
 mod reader;
 mod recorded;
+mod requests;
 mod schedule;
 mod seconds;
 mod silence;
@@ -18,35 +21,44 @@ mod text;
 mod verdict;
 mod windows;
 mod worker;
+mod zipf;
 
 use std::fmt;
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::Duration;
 
 use platform::Clock;
+use platform::host::interrupt;
 
 pub(crate) use self::arguments::{Backend, LoadArguments, Spacing};
 use self::arguments::{Usage, Verify};
+use self::beside::{Asked, Company};
 use self::drivers::{Failure, Ready};
 use self::plan::{Plan, Shared};
 use self::probe::Probed;
 use self::reader::Expected;
+use self::requests::Requests;
 use self::schedule::Arrivals;
 use self::seconds::{SECOND_NS, Series};
 use self::tally::Tally;
 use self::target::Target;
 use self::verdict::Finding;
-use crate::record::{Load, Second};
+use crate::record::{Beside, Load, Second};
 
 /// Wrong usage.
 const USAGE: u8 = 2;
 /// The generator was the bottleneck, or whoever took its CPU.
 const NOT_CERTIFIED: u8 = 3;
+/// Ended by Ctrl-C, as a shell counts it.
+const INTERRUPTED: u8 = 130;
+/// Between two looks for Ctrl-C.
+const INTERRUPT: Duration = Duration::from_millis(100);
 /// Between the signal and the start, for all threads to see it.
 const START_NS: u64 = 5_000_000;
 /// So long after the end of a second all threads have told of it.
@@ -67,6 +79,9 @@ pub(crate) struct Run<'r> {
     pub(crate) seconds: Vec<Second>,
     /// CPU time of the server, where it is known.
     pub(crate) server_cpu_us: Option<u64>,
+    pub(crate) beside: Option<Beside>,
+    /// The run ended before its time.
+    pub(crate) interrupted: bool,
 }
 
 impl Run<'_> {
@@ -75,8 +90,11 @@ impl Run<'_> {
         !self.findings.iter().any(|finding| finding.refuses())
     }
 
-    /// 3 where the generator was the bottleneck, 1 after errors, else 0.
+    /// 130 after Ctrl-C, 3 where the generator was the bottleneck, 1 after errors, else 0.
     pub(crate) fn exit_code(&self) -> u8 {
+        if self.interrupted {
+            return INTERRUPTED;
+        }
         match (self.is_certified(), self.tally.errors.sum()) {
             (false, _) => NOT_CERTIFIED,
             (true, 0) => 0,
@@ -133,6 +151,8 @@ fn try_run(arguments: &LoadArguments) -> Result<u8, NoRun> {
     let show = Show {
         beginning: true,
         progress: io::stderr().is_terminal(),
+        // Where the kernel refuses, Ctrl-C ends the program without a report.
+        interrupted: interrupt::watch().ok(),
     };
     let run = drive_load(arguments, &|| None, show)?;
     print!("{}", text::report(&run));
@@ -175,6 +195,17 @@ pub(crate) fn measure_beside(
 struct Show {
     beginning: bool,
     progress: bool,
+    /// Becomes true when the run is to end.
+    interrupted: Option<&'static AtomicBool>,
+}
+
+/// A load that can be driven.
+struct Planned {
+    plan: Plan,
+    /// In words, how bodies are compared.
+    compared: String,
+    /// Connections beside it.
+    company: Company,
 }
 
 fn drive_load<'a>(
@@ -182,13 +213,18 @@ fn drive_load<'a>(
     server_cpu_us: &dyn Fn() -> Option<u64>,
     show: Show,
 ) -> Result<Run<'a>, NoRun> {
-    let (plan, compared) = plan(arguments)?;
+    let Planned {
+        plan,
+        compared,
+        company,
+    } = plan(arguments)?;
     if show.beginning {
         print!("{}", text::beginning(arguments));
     }
     let closed = arguments.rate.is_none().then_some(arguments.connections);
     let series = Series::new(closed, server_cpu_us);
-    let mut driven = drive(plan, series, show.progress).map_err(NoRun::Failed)?;
+    let mut driven = drive(plan, series, show).map_err(NoRun::Failed)?;
+    let beside = company.close();
     if arguments.rate.is_none() {
         driven.tally.correct(arguments.connections);
     }
@@ -201,13 +237,17 @@ fn drive_load<'a>(
         compared,
         seconds: driven.seconds,
         server_cpu_us: driven.server_cpu_us,
+        beside,
+        interrupted: driven.interrupted,
     })
 }
 
-/// What to do, and in words how bodies are compared.
-fn plan(arguments: &LoadArguments) -> Result<(Plan, String), NoRun> {
+fn plan(arguments: &LoadArguments) -> Result<Planned, NoRun> {
     arguments.check()?;
-    let target = Target::new(&arguments.url, &arguments.headers)?;
+    let target = Target::new(arguments)?;
+    let mixed = target.mixed.as_ref();
+    let mixed = mixed.map(|(share, request)| (*share, &request[..]));
+    let requests = Requests::new(arguments, &target.request, mixed)?;
     let failed = |what: &str, error: &dyn fmt::Display| {
         NoRun::Failed(format!("unable to {what} {}: {error}", target.authority))
     };
@@ -216,14 +256,26 @@ fn plan(arguments: &LoadArguments) -> Result<(Plan, String), NoRun> {
         .map_err(|error| failed("resolve", &error))?;
     let address = probe::reach(&addresses, arguments.timeout)
         .map_err(|error| failed("connect to", &error))?;
-    drivers::descriptors(arguments.connections)
+    drivers::descriptors(arguments.connections + arguments.idle + arguments.slow)
         .map_err(|error| NoRun::Failed(error.to_string()))?;
-    let probed = probe::probe(address, &target.request, arguments.timeout);
+    let (samples, bodiless) = (requests.samples(), arguments.bodiless());
+    let probed = probe::probe(address, &samples, bodiless, arguments.timeout);
     let (expected, compared) = expected(arguments, probed.as_ref())?;
+    let asked = Asked {
+        address,
+        request: samples.into_iter().next().unwrap_or_default(),
+        bodiless,
+        patience: arguments.timeout,
+    };
+    let cpu = arguments.cpus.last().copied();
+    let company = Company::open(&asked, arguments.idle, arguments.slow, cpu)
+        .map_err(|error| failed("have connections beside the load to", &error))?;
     let plan = Plan {
         address,
-        // Once a run: the drivers send it from where it lies.
-        request: target.request.leak(),
+        requests,
+        pipeline: arguments.pipeline,
+        close: arguments.close,
+        bodiless,
         expected,
         room: drivers::room(probed.map_or(0, |probed| probed.answer_bytes)),
         threads: arguments.threads,
@@ -233,13 +285,18 @@ fn plan(arguments: &LoadArguments) -> Result<(Plan, String), NoRun> {
             Spacing::Constant => Arrivals::Constant,
             Spacing::Poisson => Arrivals::Poisson(arguments.seed),
         },
+        seed: arguments.seed,
         duration_ns: nanoseconds(arguments.duration),
         timeout_ns: nanoseconds(arguments.timeout),
         spins: arguments.spins(),
         backend: arguments.backend,
         cpus: arguments.cpus.clone(),
     };
-    Ok((plan, compared))
+    Ok(Planned {
+        plan,
+        compared,
+        company,
+    })
 }
 
 fn nanoseconds(time: Duration) -> u64 {
@@ -300,10 +357,11 @@ struct Driven {
     ready: Ready,
     seconds: Vec<Second>,
     server_cpu_us: Option<u64>,
+    interrupted: bool,
 }
 
 /// Runs all threads. The calling one shows the progress and waits, no longer than the plan's own bounds allow.
-fn drive(plan: Plan, series: Series<'_>, progress: bool) -> Result<Driven, String> {
+fn drive(plan: Plan, series: Series<'_>, show: Show) -> Result<Driven, String> {
     let bound = Duration::from_nanos(plan.duration_ns + 2 * plan.timeout_ns) + DEAD_MAN;
     let together = Arc::new((plan, Shared::new()));
     let (plan, shared) = &*together;
@@ -319,7 +377,7 @@ fn drive(plan: Plan, series: Series<'_>, progress: bool) -> Result<Driven, Strin
         told,
         ends_at: Clock::system().stamp().0 + nanoseconds(bound),
         series,
-        progress,
+        show,
     };
     let outcome = threads.and_then(|threads| Ok((waiting.all()?, threads)));
     shared.give_up();
@@ -356,7 +414,7 @@ struct Waiting<'p> {
     /// Stamp at which the run is given up.
     ends_at: u64,
     series: Series<'p>,
-    progress: bool,
+    show: Show,
 }
 
 impl Waiting<'_> {
@@ -391,6 +449,7 @@ impl Waiting<'_> {
             tally,
             ready,
             server_cpu_us: self.series.server_cpu_us(),
+            interrupted: self.shared.stopped(),
             seconds: self.series.seconds,
         })
     }
@@ -402,7 +461,14 @@ impl Waiting<'_> {
             if now > self.ends_at {
                 return Err("the generator hangs: the run is given up".to_owned());
             }
-            match self.told.recv_timeout(self.until_told(now)) {
+            let mut until = self.until_told(now);
+            if let Some(interrupted) = self.show.interrupted {
+                if interrupted.load(Ordering::Relaxed) {
+                    self.shared.stop();
+                }
+                until = until.min(INTERRUPT);
+            }
+            match self.told.recv_timeout(until) {
                 Ok(word) => return Ok(word),
                 Err(RecvTimeoutError::Timeout) => self.second(),
                 Err(RecvTimeoutError::Disconnected) => {
@@ -425,8 +491,12 @@ impl Waiting<'_> {
         let Some(start) = self.shared.start() else {
             return;
         };
-        self.take_seconds(now.saturating_sub(start) / SECOND_NS, now);
-        if self.progress
+        let over = now.saturating_sub(start + TOLD_NS) / SECOND_NS;
+        if over <= self.series.seconds.len() as u64 {
+            return;
+        }
+        self.take_seconds(over, now);
+        if self.show.progress
             && let Some(second) = self.series.seconds.last()
         {
             eprintln!("{}", text::progress(second));

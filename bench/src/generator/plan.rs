@@ -9,6 +9,7 @@ use base::Room;
 
 use super::arguments::Backend;
 use super::reader::Expected;
+use super::requests::Requests;
 use super::schedule::{Arrivals, Schedule};
 use super::seconds::{SECOND_NS, Seen};
 
@@ -18,7 +19,13 @@ const CLOSING_SOCKETS: u32 = 256;
 /// What to do.
 pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
-    pub(crate) request: &'static [u8],
+    pub(crate) requests: Requests,
+    /// Requests that a connection may have on their way.
+    pub(crate) pipeline: u32,
+    /// Each connection is for one request.
+    pub(crate) close: bool,
+    /// Answers have no body, whatever their heads say.
+    pub(crate) bodiless: bool,
     pub(crate) expected: Expected,
     /// Size of the receive buffers.
     pub(crate) room: Room,
@@ -27,6 +34,7 @@ pub(crate) struct Plan {
     /// Requests a second of all threads; none in a closed loop.
     pub(crate) rate: Option<u64>,
     pub(crate) arrivals: Arrivals,
+    pub(crate) seed: u64,
     pub(crate) duration_ns: u64,
     pub(crate) timeout_ns: u64,
     pub(crate) spins: bool,
@@ -45,6 +53,15 @@ impl Plan {
     pub(crate) fn sockets_of(&self, thread: u32) -> u32 {
         let connections = u32::try_from(self.connections_of(thread)).unwrap_or(u32::MAX);
         connections * 2 + CLOSING_SOCKETS
+    }
+
+    /// Most requests on their way with which a connection takes more: an open loop fills it up, a closed one sends the next
+    /// together when all are answered.
+    pub(crate) fn pending_max(&self) -> u32 {
+        match self.rate {
+            Some(_) => self.pipeline - 1,
+            None => 0,
+        }
     }
 
     /// The last second of the run, counted from 0.
@@ -71,6 +88,8 @@ pub(crate) struct Shared {
     /// The stamp of the start; 0 before it is known.
     start: AtomicU64,
     given_up: AtomicBool,
+    /// The run ends before its time.
+    stopped: AtomicBool,
     /// By second, those that were not taken.
     seconds: Mutex<BTreeMap<u64, Seen>>,
 }
@@ -80,6 +99,7 @@ impl Shared {
         Self {
             start: AtomicU64::new(0),
             given_up: AtomicBool::new(false),
+            stopped: AtomicBool::new(false),
             seconds: Mutex::new(BTreeMap::new()),
         }
     }
@@ -98,6 +118,14 @@ impl Shared {
 
     pub(crate) fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
     }
 
     /// Adds what a thread saw of a second, and leaves it nothing of it.

@@ -1,4 +1,4 @@
-//! Two requests before the run: is anybody there, how large are the answers, and are they always the same.
+//! Two requests or more before the run: is anybody there, how large are the answers, and are they always the same.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -17,7 +17,7 @@ pub(crate) struct Probed {
     /// The body, unless it is larger than what is kept.
     pub(crate) body: Option<Vec<u8>>,
     pub(crate) body_bytes: u64,
-    /// The second answer had the same status and body.
+    /// Every answer had the same status and body.
     pub(crate) repeats: bool,
 }
 
@@ -33,25 +33,42 @@ pub(crate) fn reach(addresses: &[SocketAddr], patience: Duration) -> io::Result<
     Err(last)
 }
 
-/// Asks twice, each time on a connection of its own.
-pub(crate) fn probe(address: SocketAddr, request: &[u8], patience: Duration) -> io::Result<Probed> {
-    let first = ask(address, request, patience)?;
-    let second = ask(address, request, patience)?;
-    let same = first.status == second.status && first.body_bytes == second.body_bytes;
-    Ok(Probed {
-        repeats: same && first.body == second.body,
-        ..first
-    })
+/// Asks for each, each time on a connection of its own.
+pub(crate) fn probe(
+    address: SocketAddr,
+    requests: &[Vec<u8>],
+    bodiless: bool,
+    patience: Duration,
+) -> io::Result<Probed> {
+    let mut answers = requests
+        .iter()
+        .map(|request| ask(address, request, bodiless, patience));
+    let mut first = answers
+        .next()
+        .unwrap_or_else(|| Err(io::Error::other("nothing was asked")))?;
+    first.repeats = true;
+    for other in answers {
+        let other = other?;
+        let same = first.status == other.status && first.body_bytes == other.body_bytes;
+        first.repeats &= same && first.body == other.body;
+        first.answer_bytes = first.answer_bytes.max(other.answer_bytes);
+    }
+    Ok(first)
 }
 
-fn ask(address: SocketAddr, request: &[u8], patience: Duration) -> io::Result<Probed> {
+fn ask(
+    address: SocketAddr,
+    request: &[u8],
+    bodiless: bool,
+    patience: Duration,
+) -> io::Result<Probed> {
     let mut stream = TcpStream::connect_timeout(&address, patience)?;
     stream.set_read_timeout(Some(patience))?;
     stream.set_write_timeout(Some(patience))?;
     stream.set_nodelay(true)?;
     stream.write_all(request)?;
     let expected = Expected::default();
-    let mut reader = Reader::keeping(BODY_BYTES_MAX);
+    let mut reader = Reader::keeping(BODY_BYTES_MAX, bodiless);
     let (mut part, mut answer_bytes) = (vec![0; 64 << 10], 0);
     let answer = loop {
         let count = stream.read(&mut part)?;

@@ -92,6 +92,8 @@ pub(crate) struct Reader {
     persists: bool,
     body_bytes: u64,
     differs: bool,
+    /// Answers have no body, whatever their heads say.
+    bodiless: bool,
     keep: Keep,
 }
 
@@ -107,11 +109,14 @@ struct Keep {
 struct Head {
     status: u16,
     persists: bool,
+    /// Whether it would, if the connection's end did not end the body.
+    may_persist: bool,
     body: At,
 }
 
 impl Reader {
-    pub(crate) fn new() -> Self {
+    /// `bodiless` where requests are HEAD (RFC 9112 §6.3).
+    pub(crate) fn new(bodiless: bool) -> Self {
         Self {
             at: At::Head,
             kept: Vec::new(),
@@ -119,18 +124,19 @@ impl Reader {
             persists: true,
             body_bytes: 0,
             differs: false,
+            bodiless,
             keep: Keep::default(),
         }
     }
 
     /// A reader that keeps a body of at most so many bytes.
-    pub(crate) fn keeping(bytes_max: usize) -> Self {
+    pub(crate) fn keeping(bytes_max: usize, bodiless: bool) -> Self {
         Self {
             keep: Keep {
                 bytes: Vec::new(),
                 bytes_max,
             },
-            ..Self::new()
+            ..Self::new(bodiless)
         }
     }
 
@@ -145,27 +151,34 @@ impl Reader {
         self.kept.clear();
     }
 
-    /// Takes the next bytes of the connection; the answer once it is whole.
+    /// Takes the next bytes of the connection; the answer once it is whole. Nothing may follow it.
     #[inline]
     pub(crate) fn feed(
         &mut self,
-        mut bytes: &[u8],
+        bytes: &[u8],
         expected: &Expected,
     ) -> Result<Option<Answer>, Malformed> {
+        match self.feed_first(bytes, expected)? {
+            (Some(_), [_, ..]) => Err(Malformed::Surplus),
+            (answer, _) => Ok(answer),
+        }
+    }
+
+    /// Takes bytes up to the end of an answer; the answer once it is whole, and what follows it.
+    #[inline]
+    pub(crate) fn feed_first<'b>(
+        &mut self,
+        mut bytes: &'b [u8],
+        expected: &Expected,
+    ) -> Result<(Option<Answer>, &'b [u8]), Malformed> {
         while !bytes.is_empty() {
             let (rest, whole) = self.step(bytes, expected)?;
             if whole {
-                let surplus = !rest.is_empty();
-                let answer = self.answer(expected);
-                return if surplus {
-                    Err(Malformed::Surplus)
-                } else {
-                    Ok(Some(answer))
-                };
+                return Ok((Some(self.answer(expected)), rest));
             }
             bytes = rest;
         }
-        Ok(None)
+        Ok((None, bytes))
     }
 
     /// The peer ended the connection: the answer, if that is how it ends.
@@ -277,7 +290,11 @@ impl Reader {
             return false;
         }
         (self.status, self.persists, self.at) = (head.status, head.persists, head.body);
-        head.body == At::Fixed(0)
+        if self.bodiless {
+            self.at = At::Fixed(0);
+            self.persists |= head.body == At::UntilEnd && head.may_persist;
+        }
+        self.at == At::Fixed(0)
     }
 
     /// A line of the chunked coding (RFC 9112 §7.1).
@@ -478,6 +495,7 @@ impl Fields {
         Ok(Head {
             status,
             persists: asked && body != At::UntilEnd,
+            may_persist: asked,
             body,
         })
     }
@@ -535,7 +553,7 @@ mod tests {
             (NO_BODY, right(0, 304)),
         ] {
             let expected = body(if answer.body_bytes == 0 { b"" } else { b"body" });
-            let mut reader = Reader::new();
+            let mut reader = Reader::new(false);
             for first in 0..text.len() {
                 for second in first..text.len() {
                     let pieces = [&text[..first], &text[first..second], &text[second..]];
@@ -589,7 +607,7 @@ mod tests {
             (Expected::default(), true),
         ] {
             for text in [PLAIN, CHUNKED] {
-                let got = Reader::new().feed(text, &expected).unwrap().unwrap();
+                let got = Reader::new(false).feed(text, &expected).unwrap().unwrap();
                 assert_eq!(got.as_expected, as_expected, "{expected:?}");
             }
         }
@@ -607,8 +625,42 @@ mod tests {
     }
 
     #[test]
+    fn pipelined_answers_come_one_by_one() {
+        let bytes = PLAIN.repeat(3);
+        for cut in 0..bytes.len() {
+            let (mut reader, mut answers) = (Reader::new(false), 0);
+            for mut rest in [&bytes[..cut], &bytes[cut..]] {
+                while !rest.is_empty() {
+                    let (answer, behind) = reader.feed_first(rest, &body(b"body")).unwrap();
+                    answers += usize::from(answer.is_some_and(|answer| answer.as_expected));
+                    rest = behind;
+                }
+            }
+            assert_eq!(answers, 3, "{cut}");
+        }
+    }
+
+    #[test]
+    fn an_answer_to_head_has_no_body() {
+        for (head, persists) in [
+            ("Content-Length: 10", true),
+            ("Transfer-Encoding: chunked", true),
+            ("X: y", true),
+            ("Connection: close", false),
+        ] {
+            let text = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n");
+            let got = Reader::new(true).feed(text.as_bytes(), &Expected::default());
+            let answer = Answer {
+                persists,
+                ..right(0, 200)
+            };
+            assert_eq!(got, Ok(Some(answer)), "{head}");
+        }
+    }
+
+    #[test]
     fn the_connections_end_ends_what_has_no_length() {
-        let mut reader = Reader::new();
+        let mut reader = Reader::new(false);
         let text = b"HTTP/1.1 200 OK\r\n\r\nbody";
         assert_eq!(reader.feed(text, &body(b"body")), Ok(None));
         let answer = reader.end(&body(b"body")).unwrap();
@@ -620,7 +672,7 @@ mod tests {
             }
         );
         for cut in 0..PLAIN.len() {
-            let mut reader = Reader::new();
+            let mut reader = Reader::new(false);
             assert_eq!(reader.feed(&PLAIN[..cut], &Expected::default()), Ok(None));
             assert_eq!(
                 reader.end(&Expected::default()),
@@ -648,7 +700,7 @@ mod tests {
                 true,
             ),
         ] {
-            let got = Reader::new().feed(text.as_bytes(), &Expected::default());
+            let got = Reader::new(false).feed(text.as_bytes(), &Expected::default());
             assert_eq!(got.unwrap().unwrap().persists, persists, "{text}");
         }
     }
@@ -692,8 +744,8 @@ mod tests {
             (chunked("0\r\n\r\nx"), Malformed::Surplus),
         ] {
             // Whole, and byte by byte.
-            let whole = Reader::new().feed(text.as_bytes(), &Expected::default());
-            let mut reader = Reader::new();
+            let whole = Reader::new(false).feed(text.as_bytes(), &Expected::default());
+            let mut reader = Reader::new(false);
             let bytes = text.as_bytes().chunks(1);
             let singly = bytes.map(|byte| reader.feed(byte, &Expected::default()));
             let singly = singly.into_iter().find_map(Result::err);
@@ -705,14 +757,14 @@ mod tests {
     #[test]
     fn heads_and_lines_without_an_end_are_bounded() {
         let long = vec![b'a'; HEAD_BYTES_MAX + 1];
-        let mut reader = Reader::new();
+        let mut reader = Reader::new(false);
         let start = b"HTTP/1.1 200 OK\r\nX: ";
         assert_eq!(reader.feed(start, &Expected::default()), Ok(None));
         assert_eq!(
             reader.feed(&long, &Expected::default()),
             Err(Malformed::TooLong)
         );
-        let mut reader = Reader::new();
+        let mut reader = Reader::new(false);
         let start = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;";
         assert_eq!(reader.feed(start, &Expected::default()), Ok(None));
         assert_eq!(

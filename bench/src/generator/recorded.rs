@@ -41,12 +41,14 @@ pub(crate) fn load(run: &Run<'_>) -> Load {
         generator_busy: tally.busiest_permille as f64 / 1e3,
         generator: generator(run),
         silences: gaps(&tally.silences),
+        beside: run.beside.clone(),
         findings: run
             .findings
             .iter()
             .map(|finding| finding.name().to_owned())
             .collect(),
         certified: run.is_certified(),
+        interrupted: run.interrupted,
         exit_code: run.exit_code(),
         seconds_series: run.seconds.clone(),
     }

@@ -1,6 +1,8 @@
 //! When requests are due: a pure function of rate, spacing and seed. Nothing is queued: a backlog is the distance between
 //! the next due time and now.
 
+use super::random::Random;
+
 /// The spacing of due times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Arrivals {
@@ -63,7 +65,7 @@ impl Schedule {
                 step: Step::Poisson {
                     at_ns: 0.0,
                     mean_ns: interval as f64 / rate as f64,
-                    random: Random(seed ^ (u64::from(thread) << 32)),
+                    random: Random::new(seed ^ (u64::from(thread) << 32)),
                 },
             },
         };
@@ -101,6 +103,11 @@ impl Schedule {
         }
     }
 
+    /// Nothing is due from `end_ns` on.
+    pub(crate) fn cut(&mut self, end_ns: u64) {
+        self.end_ns = self.end_ns.min(end_ns);
+    }
+
     /// The next request was sent, or given up.
     #[inline]
     pub(crate) fn advance(&mut self) {
@@ -125,25 +132,6 @@ impl Schedule {
                 self.next_ns = *at_ns as u64;
             }
         }
-    }
-}
-
-/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-#[derive(Clone, Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// Above 0, at most 1.
-    fn unit(&mut self) -> f64 {
-        ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
     }
 }
 

@@ -1,9 +1,10 @@
 //! From a URL and header lines to an address and the bytes of a request.
 
+use std::fs;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 
-use super::arguments::Usage;
+use super::arguments::{LoadArguments, Usage};
 
 /// A URL in its parts.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,25 +19,46 @@ struct Url<'a> {
 }
 
 /// Where to send what.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Target {
     /// Host and port as written.
     pub(crate) authority: String,
     host: String,
     port: u16,
-    /// The request as it goes out.
+    /// The request as it goes out, but for its key.
     pub(crate) request: Vec<u8>,
+    /// The one to the other target, and its share.
+    pub(crate) mixed: Option<(f64, Vec<u8>)>,
 }
 
 impl Target {
     /// Reads the URL and writes the request.
-    pub(crate) fn new(url: &str, headers: &[String]) -> Result<Self, Usage> {
-        let url = parse(url)?;
+    pub(crate) fn new(arguments: &LoadArguments) -> Result<Self, Usage> {
+        let mut url = parse(&arguments.url)?;
+        let body = arguments.body.as_ref().map(|file| {
+            fs::read(file).map_err(|error| Usage(format!("{}: {error}", file.display())))
+        });
+        let body = body.transpose()?;
+        let mut headers = arguments.headers.clone();
+        if arguments.close {
+            headers.push("Connection: close".to_owned());
+        }
+        let write = |url: &Url<'_>| request(&arguments.method, url, &headers, body.as_deref());
+        let main = write(&url)?;
+        let mixed = match &arguments.mix {
+            Some(mix) => {
+                check(&mix.path).map_err(|what| Usage(format!("--mix {}: {what}", mix.path)))?;
+                url.target.clone_from(&mix.path);
+                Some((mix.share, write(&url)?))
+            }
+            None => None,
+        };
         Ok(Self {
             authority: url.authority.to_owned(),
             host: url.host.to_owned(),
             port: url.port,
-            request: request(&url, headers)?,
+            request: main,
+            mixed,
         })
     }
 
@@ -61,9 +83,7 @@ fn parse(url: &str) -> Result<Url<'_>, Usage> {
     if authority.is_empty() || authority.contains('@') {
         return Err(fault("it needs a host, and takes no user"));
     }
-    if !rest.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(fault("other bytes than visible ASCII are percent-encoded"));
-    }
+    check(rest).map_err(fault)?;
     let (host, port) = split_port(authority).ok_or_else(|| fault("its port is no number"))?;
     let target = match target.as_bytes().first() {
         Some(b'/') => target.to_owned(),
@@ -75,6 +95,13 @@ fn parse(url: &str) -> Result<Url<'_>, Usage> {
         port,
         target,
     })
+}
+
+fn check(target: &str) -> Result<(), &'static str> {
+    match target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(()),
+        false => Err("other bytes than visible ASCII are percent-encoded"),
+    }
 }
 
 /// Host and port of `host`, `host:80`, `[::1]` and `[::1]:80`.
@@ -89,7 +116,12 @@ fn split_port(authority: &str) -> Option<(&str, u16)> {
     }
 }
 
-fn request(url: &Url<'_>, headers: &[String]) -> Result<Vec<u8>, Usage> {
+fn request(
+    method: &str,
+    url: &Url<'_>,
+    headers: &[String],
+    body: Option<&[u8]>,
+) -> Result<Vec<u8>, Usage> {
     let mut lines = Vec::with_capacity(headers.len());
     for header in headers {
         lines.push(field(header)?);
@@ -97,15 +129,20 @@ fn request(url: &Url<'_>, headers: &[String]) -> Result<Vec<u8>, Usage> {
     let own_host = lines
         .iter()
         .any(|(name, _)| name.eq_ignore_ascii_case("host"));
-    let mut text = format!("GET {} HTTP/1.1\r\n", url.target);
+    let mut text = format!("{method} {} HTTP/1.1\r\n", url.target);
     if !own_host {
         text.push_str(&format!("Host: {}\r\n", url.authority));
     }
     for (name, value) in lines {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
+    if let Some(body) = body {
+        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
     text.push_str("\r\n");
-    Ok(text.into_bytes())
+    let mut bytes = text.into_bytes();
+    bytes.extend_from_slice(body.unwrap_or_default());
+    Ok(bytes)
 }
 
 /// Name and value of a header line (RFC 9110 §5.1, §5.5).
@@ -155,12 +192,17 @@ mod tests {
         let text = |headers: &[&str]| {
             let headers: Vec<String> = headers.iter().map(|line| (*line).to_owned()).collect();
             let url = parse("http://a:81/b").unwrap();
-            request(&url, &headers).map(|bytes| String::from_utf8(bytes).unwrap())
+            request("GET", &url, &headers, None).map(|bytes| String::from_utf8(bytes).unwrap())
         };
         assert_eq!(text(&[]).unwrap(), "GET /b HTTP/1.1\r\nHost: a:81\r\n\r\n");
         assert_eq!(
             text(&["X-Y:  z ", "host: other"]).unwrap(),
             "GET /b HTTP/1.1\r\nX-Y: z\r\nhost: other\r\n\r\n"
+        );
+        let url = parse("http://a/{key}").unwrap();
+        assert_eq!(
+            request("PUT", &url, &[], Some(b"body")).unwrap(),
+            b"PUT /{key} HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody"
         );
         for line in ["no colon", ": v", "a b: c", "a: b\r\nc: d"] {
             assert!(text(&[line]).is_err(), "{line}");

@@ -133,6 +133,7 @@ fn ours(text: &mut String, run: &Run<'_>) -> std::fmt::Result {
     let tally = &run.tally;
     both_views(text, run)?;
     writeln!(text, "  Bodies: {}", run.compared)?;
+    beside(text, run)?;
     own_figures(text, run)?;
     if let Some(clean) = tally
         .clean
@@ -146,6 +147,9 @@ fn ours(text: &mut String, run: &Run<'_>) -> std::fmt::Result {
     }
     for finding in run.findings.iter().filter(|finding| finding.refuses()) {
         writeln!(text, "Not certified: {}", explain(*finding, run))?;
+    }
+    if run.interrupted {
+        writeln!(text, "Interrupted: this is what was measured until then")?;
     }
     if run.is_certified() {
         writeln!(text, "Certified: the generator was not the bottleneck")?;
@@ -185,6 +189,28 @@ fn both_views(text: &mut String, run: &Run<'_>) -> std::fmt::Result {
             write!(text, "{:>18}", time(histogram.value_at_quantile(quantile)))?;
         }
         writeln!(text)?;
+    }
+    Ok(())
+}
+
+fn beside(text: &mut String, run: &Run<'_>) -> std::fmt::Result {
+    let Some(beside) = &run.beside else {
+        return Ok(());
+    };
+    if beside.idle > 0 {
+        writeln!(
+            text,
+            "  Idle: {} connections, {} lost",
+            beside.idle, beside.idle_lost
+        )?;
+    }
+    if beside.slow > 0 {
+        let read = si(beside.slow_bytes as f64, 1024.0, "B");
+        writeln!(
+            text,
+            "  Slow: {} clients, {} answers, {read} read, {} lost",
+            beside.slow, beside.slow_answers, beside.slow_lost
+        )?;
     }
     Ok(())
 }
@@ -355,6 +381,8 @@ mod tests {
             compared: "not compared".to_owned(),
             seconds: Vec::new(),
             server_cpu_us: None,
+            beside: None,
+            interrupted: false,
         };
         beginning(&arguments) + &report(&run)
     }

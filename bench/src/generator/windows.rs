@@ -46,6 +46,11 @@ impl Windows {
         }
     }
 
+    /// The run ends here already.
+    pub(crate) fn cut(&mut self, length_ns: u64) {
+        self.count = self.count.min(length_ns / WINDOW_NS);
+    }
+
     /// Time has come to `at`; `gap_from` when there was a gap from then on. Comes before the answers seen at `at`.
     #[inline]
     pub(crate) fn look(&mut self, at: u64, gap_from: Option<u64>) {

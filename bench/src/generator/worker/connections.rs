@@ -42,8 +42,7 @@ impl<D: Driver> Worker<'_, D> {
             }
             Completion::Sent { socket } => {
                 if let Some(at) = self.connection(socket) {
-                    self.connections[at].sending = false;
-                    self.list(at);
+                    self.sent(at);
                 }
             }
             Completion::Connected { socket } => {
@@ -66,6 +65,16 @@ impl<D: Driver> Worker<'_, D> {
     }
 
     #[inline]
+    fn sent(&mut self, at: usize) {
+        let connection = &mut self.connections[at];
+        connection.sending = false;
+        if self.pipelined {
+            connection.since = self.look;
+        }
+        self.list(at);
+    }
+
+    #[inline]
     fn connection(&self, socket: SocketId) -> Option<usize> {
         let at = *self.by_socket.get(socket.index as usize)? as usize;
         let connection = self.connections.get(at)?;
@@ -75,25 +84,58 @@ impl<D: Driver> Worker<'_, D> {
     #[inline]
     fn received(&mut self, at: usize, bytes: &[u8]) {
         self.tally.bytes += bytes.len() as u64;
-        let connection = &mut self.connections[at];
-        if connection.state != State::Awaiting {
+        if self.connections[at].pending == 0 {
             return self.fail(at, Kind::Malformed);
         }
         self.silence.heard(self.unasked_from, self.look);
-        match connection.reader.feed(bytes, &self.plan.expected) {
+        let Some(rest) = self.received_before_last(at, bytes) else {
+            return;
+        };
+        let reader = &mut self.connections[at].reader;
+        match reader.feed(rest, &self.plan.expected) {
             Ok(Some(answer)) => self.answered(at, answer),
             Ok(None) => {}
             Err(_) => self.fail(at, Kind::Malformed),
         }
     }
 
+    /// Takes answers while more than one is awaited; what is left for the last.
+    #[inline]
+    fn received_before_last<'b>(&mut self, at: usize, mut bytes: &'b [u8]) -> Option<&'b [u8]> {
+        while self.connections[at].pending > 1 {
+            let reader = &mut self.connections[at].reader;
+            match reader.feed_first(bytes, &self.plan.expected) {
+                Ok((Some(answer), rest)) => {
+                    self.answered(at, answer);
+                    bytes = rest;
+                }
+                Ok((None, _)) => return None,
+                Err(_) => {
+                    self.fail(at, Kind::Malformed);
+                    return None;
+                }
+            }
+            // The last answer may have ended the connection.
+            if bytes.is_empty() || self.connections[at].pending == 0 {
+                return None;
+            }
+        }
+        Some(bytes)
+    }
+
     #[inline]
     fn answered(&mut self, at: usize, answer: Answer) {
         let connection = &mut self.connections[at];
-        let actual = self.look.saturating_sub(connection.since);
-        let corrected = self.look.saturating_sub(connection.due);
-        connection.state = State::Free;
-        connection.since = self.look;
+        let (due, sent) = match self.pipelined {
+            false => (connection.due, connection.since),
+            true => connection.times.pop_front().unwrap_or_default(),
+        };
+        let actual = self.look.saturating_sub(sent);
+        let corrected = self.look.saturating_sub(due);
+        connection.pending -= 1;
+        if connection.pending == self.pending_max || !self.pipelined {
+            connection.since = self.look;
+        }
         self.awaiting -= 1;
         self.tally.answers += 1;
         self.rate.answers += 1;
@@ -103,8 +145,10 @@ impl<D: Driver> Worker<'_, D> {
         } else if !answer.as_expected {
             self.tally.errors.add(Kind::Body);
         }
-        if answer.persists {
+        if answer.persists && !self.plan.close {
             self.list(at);
+        } else if self.connections[at].pending > 0 {
+            self.fail(at, Kind::Read);
         } else {
             self.reopen(at, Closing::Orderly);
         }
@@ -147,15 +191,15 @@ impl<D: Driver> Worker<'_, D> {
         self.opening -= 1;
         self.driver.receive(socket, self.plan.room);
         let connection = &mut self.connections[at];
-        connection.state = State::Free;
+        connection.state = State::Standing;
         connection.since = self.look;
         self.list(at);
     }
 
     fn ended(&mut self, at: usize) {
         let connection = &mut self.connections[at];
-        match connection.state {
-            State::Awaiting => match connection.reader.end(&self.plan.expected) {
+        match connection.pending {
+            1.. => match connection.reader.end(&self.plan.expected) {
                 Ok(answer) => self.answered(at, answer),
                 Err(Malformed::Cut) => self.fail(at, Kind::Read),
                 Err(_) => self.fail(at, Kind::Malformed),
@@ -169,10 +213,10 @@ impl<D: Driver> Worker<'_, D> {
 
     fn broke(&mut self, at: usize) {
         let connection = &self.connections[at];
-        match (connection.state, connection.sending) {
-            (State::Opening, _) => self.fail(at, Kind::Connect),
-            (State::Awaiting, true) => self.fail(at, Kind::Write),
-            (State::Awaiting, false) => self.fail(at, Kind::Read),
+        match (connection.state, connection.pending, connection.sending) {
+            (State::Opening, _, _) => self.fail(at, Kind::Connect),
+            (_, 1.., true) => self.fail(at, Kind::Write),
+            (_, 1.., false) => self.fail(at, Kind::Read),
             _ => {
                 self.tally.reopened += 1;
                 self.reopen(at, Closing::Reset);
@@ -180,20 +224,27 @@ impl<D: Driver> Worker<'_, D> {
         }
     }
 
-    /// The request on its way, or the connecting, came to nothing.
+    /// The requests on their way, or the connecting, came to nothing.
     #[cold]
     fn fail(&mut self, at: usize, kind: Kind) {
-        self.tally.errors.add(kind);
-        let connection = &self.connections[at];
-        if connection.state == State::Awaiting {
+        let connection = &mut self.connections[at];
+        let pending = std::mem::take(&mut connection.pending);
+        let mut times = std::mem::take(&mut connection.times);
+        if !self.pipelined && pending > 0 {
+            times.push_back((connection.due, connection.since));
+        }
+        if pending == 0 {
+            self.tally.errors.add(kind);
+        }
+        for (due, sent) in times {
+            self.tally.errors.add(kind);
             self.awaiting -= 1;
             if kind == Kind::Timeout {
                 self.silence.heard(self.look, self.look);
                 // It took this long at least.
-                let (due, since) = (connection.due, connection.since);
                 self.record(
                     self.look.saturating_sub(due),
-                    self.look.saturating_sub(since),
+                    self.look.saturating_sub(sent),
                 );
             }
         }
@@ -226,9 +277,15 @@ impl<D: Driver> Worker<'_, D> {
             let at = self.swept % count;
             self.swept = at + 1;
             let connection = &self.connections[at];
-            let overdue = now.saturating_sub(connection.since) > self.plan.timeout_ns;
+            let since = match connection.times.front() {
+                Some((_, sent)) => *sent,
+                None => connection.since,
+            };
+            let overdue = now.saturating_sub(since) > self.plan.timeout_ns;
             match connection.state {
-                State::Awaiting if overdue => self.fail(at, Kind::Timeout),
+                State::Standing if connection.pending > 0 && overdue => {
+                    self.fail(at, Kind::Timeout)
+                }
                 State::Opening if overdue => self.fail(at, Kind::Connect),
                 State::Down if now >= connection.since && self.phase == Phase::Running => {
                     self.open(at)

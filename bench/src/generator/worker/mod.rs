@@ -10,7 +10,9 @@ use base::{Completion, Driver, Moment, Part, SocketId};
 
 use super::gaps::{Cause, GAP_NS, Gaps, Look};
 use super::plan::{Plan, Shared};
+use super::random::Random;
 use super::reader::Reader;
+use super::requests::Drawn;
 use super::schedule::Schedule;
 use super::seconds::{SECOND_NS, Seen};
 use super::silence::Silence;
@@ -29,10 +31,15 @@ const READY_NS: u64 = 1_000_000;
 struct Connection {
     socket: Option<SocketId>,
     state: State,
-    /// When the state began; of a connection that is down, when to try again.
+    /// When the state began, or since when it could take a request; of a connection that is down, when to try again. Without
+    /// pipelines, while a request is on its way, when it was sent.
     since: u64,
-    /// When the request on its way was due.
+    /// Without pipelines, when the request on its way was due.
     due: u64,
+    /// Requests on their way.
+    pending: u32,
+    /// With pipelines, when each was due and sent, the first one first.
+    times: VecDeque<(u64, u64)>,
     /// The request is not wholly the kernel's yet.
     sending: bool,
     /// In the list of free connections.
@@ -44,8 +51,7 @@ struct Connection {
 enum State {
     Down,
     Opening,
-    Free,
-    Awaiting,
+    Standing,
 }
 
 /// Where the thread is in its run.
@@ -70,9 +76,14 @@ pub(crate) struct Worker<'p, D: Driver> {
     opening: usize,
     /// By the driver's index of a socket.
     by_socket: Vec<u32>,
-    /// The longest free first, so that all are used. Some entries are no longer free.
+    /// Those that can take a request, the longest waiting first, so that all are used. Some entries no longer can.
     free: VecDeque<u32>,
+    /// Requests on their way.
     awaiting: usize,
+    /// As in the plan.
+    pipelined: bool,
+    pending_max: u32,
+    random: Random,
     /// Of an open loop, in nanoseconds after `start`.
     schedule: Option<Schedule>,
     start: u64,
@@ -122,9 +133,11 @@ impl<'p, D: Driver> Worker<'p, D> {
             state: State::Down,
             since: u64::MAX,
             due: 0,
+            pending: 0,
+            times: VecDeque::new(),
             sending: false,
             listed: false,
-            reader: Reader::new(),
+            reader: Reader::new(plan.bodiless),
         };
         Self {
             look: driver.stamp().0,
@@ -140,6 +153,9 @@ impl<'p, D: Driver> Worker<'p, D> {
             by_socket: vec![u32::MAX; plan.sockets_of(thread) as usize],
             free: VecDeque::with_capacity(count),
             awaiting: 0,
+            pipelined: plan.pipeline > 1,
+            pending_max: plan.pending_max(),
+            random: Drawn::random(plan.seed, thread),
             schedule: plan.schedule(thread),
             start: 0,
             end: 0,
@@ -170,7 +186,7 @@ impl<'p, D: Driver> Worker<'p, D> {
     /// waits for what is on its way.
     pub(crate) fn run(mut self, ready: impl FnOnce(usize)) -> io::Result<Tally> {
         self.open_all()?;
-        let standing = |connection: &&Connection| connection.state == State::Free;
+        let standing = |connection: &&Connection| connection.state == State::Standing;
         ready(self.connections.iter().filter(standing).count());
         if !self.await_start()? {
             return Ok(self.tally);
@@ -307,6 +323,9 @@ impl<'p, D: Driver> Worker<'p, D> {
     fn look_around(&mut self) {
         if self.look >= self.swept_at {
             self.swept_at = self.look + SWEEP_NS;
+            if self.shared.stopped() {
+                self.cut(self.look);
+            }
             self.sweep(self.look);
         }
         if self.look >= self.rate.until {
@@ -314,6 +333,18 @@ impl<'p, D: Driver> Worker<'p, D> {
         }
         if self.look >= self.second.until {
             self.end_second();
+        }
+    }
+
+    /// The run ends now already, if it has not.
+    fn cut(&mut self, now: u64) {
+        if now < self.end {
+            let length = now.saturating_sub(self.start);
+            self.end = now;
+            self.windows.cut(length);
+            if let Some(schedule) = &mut self.schedule {
+                schedule.cut(length);
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use base::{Driver, Part};
 
 use super::super::gaps::GAP_NS;
+use super::super::requests::Requests;
 use super::{State, Worker};
 
 /// Requests of an open loop that leave between two looks, so that catching up does not look away for long.
@@ -27,13 +28,52 @@ impl<D: Driver> Worker<'_, D> {
                 }
                 return;
             };
-            let Some(at) = self.take_free() else { return };
-            if let Some(schedule) = &mut self.schedule {
-                schedule.advance();
-                self.note_lateness(at, due, now);
+            if self.is_drawn_out() {
+                return self.cut(now);
             }
-            self.send(at, due, now);
+            let Some(at) = self.take_free() else { return };
+            if self.schedule.is_some() {
+                self.take_due(at, due, now);
+            }
+            let count = match self.pipelined {
+                false => 1,
+                true => self.fill_pipeline(at, due, now),
+            };
+            self.send(at, due, count, now);
             left -= 1;
+        }
+    }
+
+    /// The next request of the schedule leaves on this connection.
+    #[inline]
+    fn take_due(&mut self, at: usize, due: u64, now: u64) {
+        if let Some(schedule) = &mut self.schedule {
+            schedule.advance();
+            self.note_lateness(at, due, now);
+        }
+    }
+
+    /// Takes what else is due and the connection has room for; tells how many leave together, the first included.
+    fn fill_pipeline(&mut self, at: usize, first: u64, now: u64) -> u32 {
+        let room = self.plan.pipeline - self.connections[at].pending;
+        let mut count = 1;
+        self.connections[at].times.push_back((first, now));
+        while count < room
+            && let Some(due) = self.due(now)
+        {
+            self.take_due(at, due, now);
+            self.connections[at].times.push_back((due, now));
+            count += 1;
+        }
+        count
+    }
+
+    /// Whether every key was asked for that should be.
+    #[inline]
+    fn is_drawn_out(&self) -> bool {
+        match &self.plan.requests {
+            Requests::Same { .. } => false,
+            Requests::Drawn(drawn) => drawn.is_over(),
         }
     }
 
@@ -52,7 +92,10 @@ impl<D: Driver> Worker<'_, D> {
         while let Some(index) = self.free.pop_front() {
             let connection = self.connections.get_mut(index as usize)?;
             connection.listed = false;
-            if connection.state == State::Free {
+            if connection.state == State::Standing
+                && connection.pending <= self.pending_max
+                && !connection.sending
+            {
                 return Some(index as usize);
             }
         }
@@ -76,22 +119,36 @@ impl<D: Driver> Worker<'_, D> {
     }
 
     #[inline]
-    fn send(&mut self, at: usize, due: u64, now: u64) {
+    fn send(&mut self, at: usize, due: u64, count: u32, now: u64) {
         let connection = &mut self.connections[at];
         let Some(socket) = connection.socket else {
             return;
         };
-        connection.state = State::Awaiting;
+        let (part, count) = match &self.plan.requests {
+            Requests::Same { row, each } => (Part::Static(&row[..each * count as usize]), count),
+            Requests::Drawn(drawn) => {
+                let (bytes, drawn) = drawn.draw(count, &mut self.random);
+                // Another thread may have drawn the last.
+                connection
+                    .times
+                    .truncate((connection.pending + drawn) as usize);
+                if drawn == 0 {
+                    return self.list(at);
+                }
+                (Part::Heap(bytes), drawn)
+            }
+        };
         connection.since = now;
         connection.due = due;
+        connection.pending += count;
         connection.sending = true;
         if self.awaiting == 0 {
             self.silence.listen(now);
         }
-        self.awaiting += 1;
+        self.awaiting += count as usize;
         self.sent += 1;
-        self.tally.due += 1;
-        self.parts.push(Part::Static(self.plan.request));
+        self.tally.due += u64::from(count);
+        self.parts.push(part);
         self.driver.send(socket, &mut self.parts);
     }
 
@@ -133,7 +190,11 @@ impl<D: Driver> Worker<'_, D> {
     #[inline]
     pub(super) fn list(&mut self, at: usize) {
         let connection = &mut self.connections[at];
-        if connection.state == State::Free && !connection.sending && !connection.listed {
+        if connection.state == State::Standing
+            && connection.pending <= self.pending_max
+            && !connection.sending
+            && !connection.listed
+        {
             connection.listed = true;
             self.free.push_back(u32::try_from(at).unwrap_or(u32::MAX));
         }

@@ -7,6 +7,7 @@ pub mod cpus;
 pub(crate) mod fixture;
 #[cfg(feature = "hwloc")]
 mod hwloc;
+pub mod interrupt;
 pub mod limits;
 pub mod memory;
 pub mod network;
