@@ -46,7 +46,12 @@ pub(crate) fn picture(group: &Group<'_>, title: &str) -> Option<Picture> {
         let middle = TOP + ROW * (index as f64 + 0.5);
         let over = group.over_floor(entry, |run| run.cpu_us_per_request);
         bar(&mut svg, entry, middle, (x(0.0), x(spread.median)));
-        whisker(&mut svg, middle, (x(spread.low), x(spread.high)));
+        let class = if entry.counts() {
+            "whisker"
+        } else {
+            "whisker void-end"
+        };
+        whisker(&mut svg, middle, (x(spread.low), x(spread.high)), class);
         let class = if entry.counts() {
             "value"
         } else {
@@ -118,12 +123,12 @@ fn bar(svg: &mut Markup, entry: &Entry<'_>, middle: f64, (from, to): (f64, f64))
     words(svg, (24.0, middle + 4.5), class, &cut(&entry.name, counts));
 }
 
-fn whisker(svg: &mut Markup, middle: f64, (low, high): (f64, f64)) {
+fn whisker(svg: &mut Markup, middle: f64, (low, high): (f64, f64), class: &str) {
     if high - low < 0.5 {
         return;
     }
-    rule(svg, (low, middle), (high, middle), "whisker");
+    rule(svg, (low, middle), (high, middle), class);
     for end in [low, high] {
-        rule(svg, (end, middle - 4.0), (end, middle + 4.0), "whisker");
+        rule(svg, (end, middle - 4.0), (end, middle + 4.0), class);
     }
 }

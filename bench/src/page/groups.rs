@@ -79,6 +79,9 @@ pub(crate) fn remarks(run: &Run) -> String {
     if !kinds.is_empty() {
         remarks.push(format!("errors: {}", kinds.join(", ")));
     }
+    if run.load.interrupted {
+        remarks.push("interrupted".to_owned());
+    }
     if run.load.requests == 0 {
         remarks.push("no answers".to_owned());
     }
