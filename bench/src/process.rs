@@ -10,8 +10,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clock;
 
-/// `/proc` counts time in these, whatever the kernel's tick is.
-const TICK_US: u64 = 10_000;
+/// `/proc/PID/stat` counts time in these, whatever the kernel's tick is.
+const TICK_NS: u64 = 10_000_000;
 /// How long a process may take to end when asked to.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -48,11 +48,6 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// User and system time of the process and its descendants, in microseconds.
-    pub(crate) fn cpu_us(&self) -> u64 {
-        self.family().cpu_us()
-    }
-
     /// The process and its descendants as they are now: to find them takes a look at every process of the host.
     pub(crate) fn family(&self) -> Family {
         Family(family(self.child.id()))
@@ -71,9 +66,17 @@ impl Process {
 pub(crate) struct Family(Vec<u32>);
 
 impl Family {
+    /// These and their descendants, each once.
+    pub(crate) fn of(roots: &[u32]) -> Family {
+        let mut all: Vec<u32> = roots.iter().flat_map(|&root| family(root)).collect();
+        all.sort_unstable();
+        all.dedup();
+        Family(all)
+    }
+
     /// User and system time of those that run, in microseconds.
     pub(crate) fn cpu_us(&self) -> u64 {
-        self.0.iter().map(|&id| cpu_ticks(id) * TICK_US).sum()
+        self.0.iter().map(|&id| cpu_ns(id)).sum::<u64>() / 1_000
     }
 }
 
@@ -135,8 +138,24 @@ fn family(root: u32) -> Vec<u32> {
     family
 }
 
-fn cpu_ticks(id: u32) -> u64 {
-    stat_field(id, 11).unwrap_or(0) + stat_field(id, 12).unwrap_or(0)
+/// By the scheduler's clock, of the threads that run, where the kernel tells (`CONFIG_SCHED_INFO`); else in ticks.
+fn cpu_ns(id: u32) -> u64 {
+    threads_ns(id).unwrap_or_else(|| {
+        let ticks = stat_field(id, 11).unwrap_or(0) + stat_field(id, 12).unwrap_or(0);
+        ticks * TICK_NS
+    })
+}
+
+fn threads_ns(id: u32) -> Option<u64> {
+    let mut sum = None;
+    for thread in fs::read_dir(format!("/proc/{id}/task")).ok()?.flatten() {
+        // A thread may have ended since.
+        let Ok(times) = fs::read_to_string(thread.path().join("schedstat")) else {
+            continue;
+        };
+        *sum.get_or_insert(0) += times.split(' ').next()?.parse::<u64>().ok()?;
+    }
+    sum
 }
 
 /// A field of `/proc/ID/stat`, counted from the one after the name in parentheses.
@@ -173,7 +192,10 @@ mod tests {
     #[test]
     fn work_of_a_child_is_counted() {
         let process = shell("echo up; (while :; do :; done) & wait");
-        assert!(clock::wait(Duration::from_secs(20), || process.cpu_us() >= 50_000));
+        assert!(clock::wait(Duration::from_secs(20), || process
+            .family()
+            .cpu_us()
+            >= 50_000));
     }
 
     #[test]

@@ -7,11 +7,17 @@
 )]
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 /// The version of this shape. A reader refuses every other.
 pub(crate) const SCHEMA: u32 = 1;
+
+/// The width of a bucket of two digits.
+const THIN: f64 = 0.01;
 
 /// Runs that belong together, measured in turns.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -22,6 +28,16 @@ pub(crate) struct Record {
     pub(crate) host: Host,
     /// In the order in which they were made.
     pub(crate) runs: Vec<Run>,
+}
+
+impl Record {
+    /// Writes it, with its distributions at two digits: it may hold hundreds of runs.
+    pub(crate) fn write(mut self, file: &Path) -> io::Result<()> {
+        for run in &mut self.runs {
+            run.load.thin();
+        }
+        fs::write(file, serde_json::to_string(&self)? + "\n")
+    }
 }
 
 /// What of the host decides whether figures can be compared.
@@ -120,6 +136,15 @@ pub(crate) struct Load {
 }
 
 impl Load {
+    /// Puts buckets together: two digits instead of three.
+    pub(crate) fn thin(&mut self) {
+        let clean = self.clean.iter_mut().map(|clean| &mut clean.latency);
+        for latencies in std::iter::once(&mut self.latency).chain(clean) {
+            latencies.corrected.thin();
+            latencies.actual.thin();
+        }
+    }
+
     /// Errors of all kinds.
     pub(crate) fn error_count(&self) -> u64 {
         self.errors.values().sum()
@@ -202,6 +227,26 @@ pub(crate) struct Distribution {
     pub(crate) buckets: Vec<(f64, u64)>,
 }
 
+impl Distribution {
+    fn thin(&mut self) {
+        let mut thinned: Vec<(f64, u64)> = Vec::new();
+        let mut until = 0.0;
+        for (us, count) in std::mem::take(&mut self.buckets) {
+            match thinned.last_mut() {
+                Some(last) if us <= until => {
+                    last.0 = us;
+                    last.1 += count;
+                }
+                _ => {
+                    thinned.push((us, count));
+                    until = us * (1.0 + THIN);
+                }
+            }
+        }
+        self.buckets = thinned;
+    }
+}
+
 /// Windows of 5 ms without a gap.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Clean {
@@ -221,4 +266,45 @@ pub(crate) struct Second {
     pub(crate) server_cpu: Option<f64>,
     /// CPU time of the generator's threads in it, without what they spun in vain, over a second.
     pub(crate) generator_cpu: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thin_buckets_hold_as_many_and_end_where_they_ended() {
+        let mut distribution = Distribution {
+            buckets: (1_000..2_000).map(|us| (f64::from(us), 2)).collect(),
+            ..Distribution::default()
+        };
+        distribution.thin();
+        let buckets = &distribution.buckets;
+        assert!((60..=100).contains(&buckets.len()), "{}", buckets.len());
+        assert_eq!(buckets.iter().map(|(_, count)| count).sum::<u64>(), 2_000);
+        assert_eq!(buckets.last().map(|(us, _)| *us), Some(1_999.0));
+        assert!(buckets.is_sorted_by(|a, b| a.0 < b.0));
+    }
+
+    #[test]
+    fn a_record_without_what_came_later_is_read() {
+        let load = serde_json::to_value(Load::default()).unwrap();
+        let old = [
+            "arrivals",
+            "due",
+            "unsent",
+            "queued",
+            "reopened",
+            "bodies",
+            "generator",
+            "silences",
+            "beside",
+            "interrupted",
+            "exit_code",
+        ];
+        let mut load = load.as_object().unwrap().clone();
+        load.retain(|name, _| !old.contains(&name.as_str()));
+        let read: Load = serde_json::from_value(load.into()).unwrap();
+        assert_eq!(read, Load::default());
+    }
 }

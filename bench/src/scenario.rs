@@ -6,19 +6,33 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::generator::{LoadArguments, Spacing};
+use crate::generator::{LoadArguments, Mix, Spacing};
 use crate::server::Server;
 
 /// The files, in the order of the report.
-const FILES: [(&str, &str); 7] = [
+const FILES: [(&str, &str); 16] = [
     ("hit-64", include_str!("../scenarios/hit-64.toml")),
     ("hit-256", include_str!("../scenarios/hit-256.toml")),
     ("pipelined", include_str!("../scenarios/pipelined.toml")),
     ("large", include_str!("../scenarios/large.toml")),
+    ("zipf", include_str!("../scenarios/zipf.toml")),
     ("proxied", include_str!("../scenarios/proxied.toml")),
+    ("mixed", include_str!("../scenarios/mixed.toml")),
     ("latency", include_str!("../scenarios/latency.toml")),
     ("churn", include_str!("../scenarios/churn.toml")),
+    ("idle", include_str!("../scenarios/idle.toml")),
+    ("slow", include_str!("../scenarios/slow.toml")),
+    ("health", include_str!("../scenarios/health.toml")),
+    ("status", include_str!("../scenarios/status.toml")),
+    ("rate-10k", include_str!("../scenarios/rate-10k.toml")),
+    ("rate-50k", include_str!("../scenarios/rate-50k.toml")),
+    ("rate-100k", include_str!("../scenarios/rate-100k.toml")),
 ];
+
+/// Where a key goes.
+const PLACE: &str = "{key}";
+/// Connections, requests at once and the longest time in which caches are filled.
+const FILL: (u32, u32, Duration) = (64, 16, Duration::from_secs(600));
 
 /// One kind of load.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
@@ -29,9 +43,12 @@ pub(crate) struct Scenario {
     pub(crate) name: String,
     /// What it is, for a reader of the report.
     pub(crate) title: String,
-    /// Target of the requests.
+    /// Target of the requests; `{key}` in it is a key.
     pub(crate) path: String,
-    /// Whether answers come from the cache, so that the origin can be stopped before the load begins.
+    /// The answer is the server's own, and no origin's.
+    #[serde(default)]
+    pub(crate) own: bool,
+    /// Whether the origin's answers may be cached.
     #[serde(default)]
     pub(crate) cached: bool,
     /// Bytes of the body that the origin sends.
@@ -53,6 +70,21 @@ pub(crate) struct Scenario {
     /// A new connection for each request.
     #[serde(default)]
     pub(crate) close: bool,
+    /// How many keys there are.
+    pub(crate) keys: Option<u64>,
+    /// The exponent of their popularity; without it all are alike.
+    pub(crate) zipf: Option<f64>,
+    /// Every key is asked for once before the first run.
+    #[serde(default)]
+    pub(crate) fill: bool,
+    /// A share of the requests that goes to another path.
+    pub(crate) mix: Option<Mix>,
+    /// Connections that are held idle beside the load.
+    #[serde(default)]
+    pub(crate) idle: u32,
+    /// Clients beside the load that read slowly.
+    #[serde(default)]
+    pub(crate) slow: u32,
     /// Seconds of one run.
     #[serde(default = "four")]
     pub(crate) seconds: u64,
@@ -61,7 +93,7 @@ pub(crate) struct Scenario {
 }
 
 /// Bounds of a run, those that are given.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Hold {
     /// Of corrected latencies, in clean windows where there are any.
@@ -159,6 +191,15 @@ impl Scenario {
         if let Some((key, _)) = counts.iter().find(|(_, count)| *count == 0) {
             return Err(format!("`{key}` is at least 1"));
         }
+        if self.close && self.is_pipelined() {
+            return Err("`close` and `pipeline` exclude each other".to_owned());
+        }
+        if self.keys.is_some() != self.path.contains(PLACE) {
+            return Err(format!("`keys` and {PLACE} in `path` belong together"));
+        }
+        if self.keys.is_none() && (self.zipf.is_some() || self.fill) {
+            return Err("`zipf` and `fill` need `keys`".to_owned());
+        }
         if !self.path.starts_with('/') {
             return Err("`path` begins with /".to_owned());
         }
@@ -174,15 +215,30 @@ impl Scenario {
         }
     }
 
+    /// Whether the load needs no origin, so that it can be stopped before, and a hit that is none is an error. Of keys a
+    /// cache may lose some.
+    pub(crate) fn spares_origin(&self) -> bool {
+        self.own || self.cached && self.keys.is_none() && self.mix.is_none()
+    }
+
+    /// A path that is asked for.
+    pub(crate) fn sample(&self) -> String {
+        self.path.replace(PLACE, "0")
+    }
+
     pub(crate) fn is_pipelined(&self) -> bool {
         self.pipeline > 1
     }
 
-    /// Whether `server` has anything of its own to show here.
+    /// Whether `server` has anything of its own to show here. What only the gateway has is its own answers, and room for a
+    /// million objects as the peers are configured.
     pub(crate) fn fits(&self, server: Server) -> bool {
         match server {
             Server::FloorEach => self.is_pipelined(),
             Server::UltragateBusy => self.connections == 1,
+            Server::Nginx | Server::Haproxy | Server::Varnish | Server::H2o => {
+                !self.own && self.keys.is_none()
+            }
             _ => true,
         }
     }
@@ -191,7 +247,7 @@ impl Scenario {
     pub(crate) fn load(&self, url: &str) -> LoadArguments {
         let path_at = url.find("://").map_or(0, |at| at + 3);
         let bare = url.get(path_at..).unwrap_or_default();
-        let bare = !bare.trim_end_matches('/').contains('/');
+        let bare = !bare.trim_end_matches('/').contains(['/', '?']);
         let mut load = LoadArguments::default();
         load.url = match bare {
             true => format!("{}{}", url.trim_end_matches('/'), self.path),
@@ -203,22 +259,45 @@ impl Scenario {
         load.rate = self.rate;
         load.arrivals = self.arrivals;
         load.timeout = Duration::from_secs(5);
-        if self.close {
-            load.headers.push("Connection: close".to_owned());
-        }
+        load.pipeline = self.pipeline;
+        load.close = self.close;
+        load.keys = self.keys;
+        load.zipf = self.zipf;
+        load.mix.clone_from(&self.mix);
+        load.idle = self.idle;
+        load.slow = self.slow;
+        load
+    }
+
+    /// Every key once, as fast as it goes.
+    pub(crate) fn filling(&self, url: &str) -> LoadArguments {
+        let mut load = LoadArguments::default();
+        load.url = format!("{url}{}", self.path);
+        load.threads = 1;
+        load.connections = FILL.0;
+        load.pipeline = FILL.1;
+        load.duration = FILL.2;
+        load.timeout = Duration::from_secs(30);
+        load.keys = self.keys;
+        load.each = true;
         load
     }
 }
 
-/// Which figure a bound is about.
-#[derive(Clone, Copy)]
+/// Which figure of a run.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Figure {
     /// CPU microseconds of a request: less is better.
     Cpu,
     /// Median latency: less is better.
     P50,
+    /// Further into the tail: less is better.
+    P99,
+    P999,
     /// Answers per second: more is better.
     Rate,
+    /// Mebibytes of resident memory: less is better.
+    Memory,
 }
 
 /// What the gateway is to reach: `server`'s figure over `against`'s, at most `bound` (at least, for rates).

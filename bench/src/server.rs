@@ -101,8 +101,9 @@ pub(crate) struct Running {
     pub(crate) build: String,
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
-    /// Bytes of the head of a warm answer.
+    /// Bytes of the head of a warm answer, and of its body.
     pub(crate) head_bytes: usize,
+    pub(crate) body_bytes: usize,
 }
 
 /// Starts the server and asks until a warm answer comes back right.
@@ -118,14 +119,16 @@ pub(crate) fn start(server: Server, program: &Path, setting: &Setting<'_>) -> io
         process,
         address,
         head_bytes: 0,
+        body_bytes: 0,
     };
-    running.head_bytes = warm(&mut running, setting.scenario).map_err(|error| {
-        io::Error::other(format!(
-            "{}: {error}; its words: {}",
-            server.name(),
-            log(setting.directory)
-        ))
-    })?;
+    (running.head_bytes, running.body_bytes) =
+        warm(&mut running, setting.scenario).map_err(|error| {
+            io::Error::other(format!(
+                "{}: {error}; its words: {}",
+                server.name(),
+                log(setting.directory)
+            ))
+        })?;
     Ok(running)
 }
 
@@ -268,30 +271,33 @@ fn filled(server: Server, setting: &Setting<'_>, port: u16) -> String {
 }
 
 /// Asks until an answer comes, then twice more, so that it is cached where it can be; the last one is checked.
-fn warm(running: &mut Running, scenario: &Scenario) -> io::Result<usize> {
+fn warm(running: &mut Running, scenario: &Scenario) -> io::Result<(usize, usize)> {
+    let path = scenario.sample();
     let mut last = Err(io::Error::other("it never answered"));
     clock::wait(PATIENCE, || {
-        last = client::get(running.address, &scenario.path);
+        last = client::get(running.address, &path);
         last.is_ok() || !running.process.runs()
     });
     last?;
-    client::get(running.address, &scenario.path)?;
-    let answer = client::get(running.address, &scenario.path)?;
+    client::get(running.address, &path)?;
+    let answer = client::get(running.address, &path)?;
     if answer.status != "200" {
         return Err(io::Error::other(format!("it answered {}", answer.status)));
     }
-    if !answer
-        .body
-        .iter()
-        .copied()
-        .eq(crate::answer::body(scenario.body_bytes))
+    let own = scenario.own && !running.server.is_floor();
+    if !own
+        && !answer
+            .body
+            .iter()
+            .copied()
+            .eq(crate::answer::body(scenario.body_bytes))
     {
         return Err(io::Error::other(format!(
             "it answered {} wrong bytes",
             answer.body.len()
         )));
     }
-    Ok(answer.head_bytes)
+    Ok((answer.head_bytes, answer.body.len()))
 }
 
 fn command(program: &Path, arguments: &[&str]) -> Vec<String> {

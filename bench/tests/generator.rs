@@ -1,180 +1,19 @@
 //! The load generator against servers whose faults are known: it counts them, names who was the bottleneck, and refuses
 //! to certify what it could not drive. Never about a time being short: this host may be busy.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+mod support;
+
+use std::io::Write;
+use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_benchmark");
-
-/// One story at a time: each would be the other's stolen CPU.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Both interfaces to the kernel.
-fn both_backends(story: impl Fn(&str)) {
-    let _alone = alone();
-    for backend in ["io_uring", "epoll"] {
-        eprintln!("on {backend}");
-        story(backend);
-    }
-}
-
-/// A server of fixed answers, ended on drop.
-struct Floor {
-    process: Child,
-    address: String,
-}
-
-impl Floor {
-    fn start() -> Floor {
-        let mut process = Command::new(PROGRAM)
-            .args(["floor", "--serve-seconds", "120", "--backend", "epoll"])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the floor starts");
-        let mut line = String::new();
-        let output = process.stdout.take().expect("a pipe");
-        BufReader::new(output).read_line(&mut line).expect("a line");
-        let address = line.trim().strip_prefix("listening ").expect("an address");
-        Floor {
-            address: address.to_owned(),
-            process,
-        }
-    }
-}
-
-impl Drop for Floor {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Serves each connection with `serve` on a thread of its own, for as long as the test runs.
-fn server(serve: impl Fn(TcpStream, u32) + Send + Sync + 'static) -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    let accept = move || {
-        let serve = &serve;
-        thread::scope(|scope| {
-            for (stream, number) in listener.incoming().flatten().zip(0..) {
-                scope.spawn(move || serve(stream, number));
-            }
-        });
-    };
-    thread::Builder::new().spawn(accept).expect("a thread");
-    address
-}
-
-/// Lets a time pass that is part of a story.
-fn pass(time: Duration) {
-    let (_tell, told) = std::sync::mpsc::channel::<()>();
-    let _ = told.recv_timeout(time);
-}
-
-/// Reads one request; false at the connection's end.
-fn request(stream: &mut TcpStream) -> bool {
-    let (mut bytes, mut part) = (Vec::new(), [0; 4096]);
-    while !bytes.ends_with(b"\r\n\r\n") {
-        match stream.read(&mut part) {
-            Ok(count) if count > 0 => bytes.extend_from_slice(&part[..count]),
-            _ => return false,
-        }
-    }
-    true
-}
-
-/// What a run left behind.
-struct Ran {
-    code: i32,
-    json: Value,
-    text: String,
-}
-
-impl Ran {
-    fn count(&self, path: &str) -> u64 {
-        let value = self.json.pointer(path).and_then(Value::as_u64);
-        value.unwrap_or_else(|| panic!("no {path} in {}", self.json))
-    }
-
-    fn us(&self, path: &str) -> f64 {
-        let value = self.json.pointer(path).and_then(Value::as_f64);
-        value.unwrap_or_else(|| panic!("no {path} in {}", self.json))
-    }
-
-    fn found(&self, finding: &str) -> bool {
-        let findings = self.json["findings"].as_array().expect("a list");
-        findings.iter().any(|found| found == finding)
-    }
-
-    fn errors(&self) -> u64 {
-        let errors = self.json["errors"].as_object().expect("an object");
-        errors.values().filter_map(Value::as_u64).sum()
-    }
-
-    /// 0 or 1 by its errors, or 3 because the host took the CPU.
-    fn ended_well(&self) {
-        let by_errors = i32::from(self.errors() > 0);
-        let certified = self.json["certified"].as_bool().expect("a verdict");
-        assert_eq!(
-            self.code,
-            if certified { by_errors } else { 3 },
-            "{}",
-            self.text
-        );
-        assert_eq!(
-            self.text.contains("\nCertified"),
-            certified,
-            "{}",
-            self.text
-        );
-        assert_eq!(self.json["exit_code"], self.code);
-    }
-}
-
-fn command(arguments: &str) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command
-        .args(arguments.split_whitespace())
-        .stdin(Stdio::null());
-    command
-}
-
-fn run(arguments: &str) -> Ran {
-    static RUNS: AtomicU32 = AtomicU32::new(0);
-    let number = RUNS.fetch_add(1, Ordering::Relaxed);
-    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
-        .join(format!("run-{}-{number}.json", std::process::id()));
-    let output = command(arguments)
-        .arg("--json")
-        .arg(&file)
-        .output()
-        .expect("it runs");
-    let text = said(&output);
-    let json = std::fs::read_to_string(&file)
-        .unwrap_or_else(|_| panic!("no report; {}: {text}", output.status));
-    let _ = std::fs::remove_file(&file);
-    Ran {
-        code: output.status.code().expect("a code"),
-        json: serde_json::from_str(&json).expect("JSON"),
-        text,
-    }
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
-}
+use support::{Floor, alone, both_backends, command, pass, request, run, said, server};
 
 #[test]
 fn an_open_loop_sends_every_request_that_is_due() {

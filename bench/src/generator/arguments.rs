@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, ValueEnum};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The target of a run without an address.
 const DEFAULT_URL: &str = "http://127.0.0.1:8080/api/v1/status";
@@ -26,7 +26,8 @@ const KEYS_MAX: u64 = 1_000_000_000_000;
 const RATE_MAX: u64 = 100_000_000;
 
 /// A load: closed loop as wrk drives it, open loop with a rate.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Deserialize, Serialize)]
+#[serde(default)]
 pub(crate) struct LoadArguments {
     /// Threads, each with its own connections and its own driver.
     #[arg(short = 't', long, value_name = "N", default_value = "2", value_parser = threads)]
@@ -138,7 +139,7 @@ impl Default for LoadArguments {
 }
 
 /// The spacing of an open loop's requests.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Spacing {
     /// The same time between any two.
@@ -149,9 +150,10 @@ pub(crate) enum Spacing {
 }
 
 /// How bodies are verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
 pub(crate) enum Verify {
-    /// The target is asked twice before the run. Where both bodies are the same, every other must be.
+    /// The target is asked twice before the run. Where both bodies are the same, every other must be, but for answers that
+    /// are no-store: those may be made anew each time.
     Auto,
     /// Every body must be the one that came before the run.
     Same,
@@ -160,7 +162,7 @@ pub(crate) enum Verify {
 }
 
 /// The interface to the kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
 pub(crate) enum Backend {
     /// `io_uring`, or epoll where it is refused.
     Auto,
@@ -170,7 +172,8 @@ pub(crate) enum Backend {
 }
 
 /// A second target.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Mix {
     /// Of the requests, from 0 to 1.
     pub(crate) share: f64,
@@ -179,7 +182,7 @@ pub(crate) struct Mix {
 }
 
 /// Whether threads spin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ValueEnum)]
 pub(crate) enum Spin {
     /// In an open loop, whose requests must leave in time.
     Auto,

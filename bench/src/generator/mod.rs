@@ -21,11 +21,14 @@ mod text;
 mod verdict;
 mod windows;
 mod worker;
+#[cfg(test)]
+mod wrk;
 mod zipf;
 
 use std::fmt;
 use std::fs;
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,8 +39,8 @@ use std::time::Duration;
 use platform::Clock;
 use platform::host::interrupt;
 
-pub(crate) use self::arguments::{Backend, LoadArguments, Spacing};
-use self::arguments::{Usage, Verify};
+use self::arguments::Usage;
+pub(crate) use self::arguments::{Backend, LoadArguments, Mix, Spacing, Spin, Verify};
 use self::beside::{Asked, Company};
 use self::drivers::{Failure, Ready};
 use self::plan::{Plan, Shared};
@@ -48,6 +51,7 @@ use self::schedule::Arrivals;
 use self::seconds::{SECOND_NS, Series};
 use self::tally::Tally;
 use self::target::Target;
+pub(crate) use self::verdict::CLEAN_WINDOWS_MIN;
 use self::verdict::Finding;
 use crate::record::{Beside, Load, Second};
 
@@ -166,7 +170,6 @@ fn try_run(arguments: &LoadArguments) -> Result<u8, NoRun> {
 }
 
 /// Drives the load in this process without a word.
-#[allow(dead_code, reason = "for the judge")]
 pub(crate) fn measure(arguments: &LoadArguments) -> Result<Load, NoRun> {
     measure_beside(arguments, &|| None).map(|measured| measured.load)
 }
@@ -242,20 +245,30 @@ fn drive_load<'a>(
     })
 }
 
+/// Where the load goes: an address that takes connections.
+pub(crate) fn address(arguments: &LoadArguments) -> Result<SocketAddr, NoRun> {
+    arguments.check()?;
+    reached(&Target::new(arguments)?, arguments.timeout)
+}
+
+fn reached(target: &Target, patience: Duration) -> Result<SocketAddr, NoRun> {
+    let addresses = target
+        .resolve()
+        .map_err(|error| unable("resolve", target, &error))?;
+    probe::reach(&addresses, patience).map_err(|error| unable("connect to", target, &error))
+}
+
+fn unable(what: &str, target: &Target, error: &io::Error) -> NoRun {
+    NoRun::Failed(format!("unable to {what} {}: {error}", target.authority))
+}
+
 fn plan(arguments: &LoadArguments) -> Result<Planned, NoRun> {
     arguments.check()?;
     let target = Target::new(arguments)?;
     let mixed = target.mixed.as_ref();
     let mixed = mixed.map(|(share, request)| (*share, &request[..]));
     let requests = Requests::new(arguments, &target.request, mixed)?;
-    let failed = |what: &str, error: &dyn fmt::Display| {
-        NoRun::Failed(format!("unable to {what} {}: {error}", target.authority))
-    };
-    let addresses = target
-        .resolve()
-        .map_err(|error| failed("resolve", &error))?;
-    let address = probe::reach(&addresses, arguments.timeout)
-        .map_err(|error| failed("connect to", &error))?;
+    let address = reached(&target, arguments.timeout)?;
     drivers::descriptors(arguments.connections + arguments.idle + arguments.slow)
         .map_err(|error| NoRun::Failed(error.to_string()))?;
     let (samples, bodiless) = (requests.samples(), arguments.bodiless());
@@ -269,7 +282,7 @@ fn plan(arguments: &LoadArguments) -> Result<Planned, NoRun> {
     };
     let cpu = arguments.cpus.last().copied();
     let company = Company::open(&asked, arguments.idle, arguments.slow, cpu)
-        .map_err(|error| failed("have connections beside the load to", &error))?;
+        .map_err(|error| unable("have connections beside the load to", &target, &error))?;
     let plan = Plan {
         address,
         requests,
@@ -330,6 +343,10 @@ fn expected(
         (Verify::Auto, Ok(probed)) if !probed.repeats => {
             Ok((expected, "not compared: they vary".to_owned()))
         }
+        (Verify::Auto, Ok(probed)) if probed.no_store => Ok((
+            expected,
+            "not compared: they are no-store, and may vary".to_owned(),
+        )),
         (Verify::Same, Err(why)) => Err(NoRun::Failed(format!(
             "there is no first answer to compare with: {why}"
         ))),

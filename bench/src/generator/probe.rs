@@ -19,6 +19,8 @@ pub(crate) struct Probed {
     pub(crate) body_bytes: u64,
     /// Every answer had the same status and body.
     pub(crate) repeats: bool,
+    /// It says that it is nobody's to keep (RFC 9111 §5.2.2.5): made anew each time.
+    pub(crate) no_store: bool,
 }
 
 /// The first of the addresses that takes connections.
@@ -69,9 +71,12 @@ fn ask(
     stream.write_all(request)?;
     let expected = Expected::default();
     let mut reader = Reader::keeping(BODY_BYTES_MAX, bodiless);
-    let (mut part, mut answer_bytes) = (vec![0; 64 << 10], 0);
+    let (mut part, mut answer_bytes, mut no_store) = (vec![0; 64 << 10], 0, false);
     let answer = loop {
         let count = stream.read(&mut part)?;
+        if answer_bytes == 0 {
+            no_store = says_no_store(part.get(..count).unwrap_or_default());
+        }
         answer_bytes += count;
         let read = match part.get(..count).unwrap_or_default() {
             [] => reader.end(&expected).map(Some),
@@ -94,5 +99,38 @@ fn ask(
         body: reader.kept_body(),
         body_bytes: answer.body_bytes,
         repeats: false,
+        no_store,
     })
+}
+
+/// Whether the head that begins with these bytes has a Cache-Control with no-store.
+fn says_no_store(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    let head = text.split("\r\n\r\n").next().unwrap_or_default();
+    head.lines()
+        .filter_map(|line| line.strip_prefix("cache-control:"))
+        .flat_map(|value| value.split(','))
+        .any(|directive| directive.trim() == "no-store")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_head_says_no_store() {
+        for (text, said) in [
+            (
+                "HTTP/1.1 200 OK\r\nCache-control: private, No-Store\r\n\r\n",
+                true,
+            ),
+            ("HTTP/1.1 200 OK\r\nCache-Control: private\r\n\r\n", false),
+            (
+                "HTTP/1.1 200 OK\r\nX: y\r\n\r\ncache-control: no-store",
+                false,
+            ),
+        ] {
+            assert_eq!(says_no_store(text.as_bytes()), said, "{text}");
+        }
+    }
 }

@@ -353,7 +353,7 @@ mod tests {
 
     use super::*;
     use crate::generator::tally::Kind;
-    use crate::load;
+    use crate::generator::wrk;
 
     #[derive(Parser)]
     struct Program {
@@ -391,7 +391,7 @@ mod tests {
     fn what_reads_wrks_report_reads_ours() {
         for line in ["--latency", "-R 500 --latency"] {
             let text = shown(line);
-            let load = load::parse(&text).unwrap_or_else(|| panic!("{text}"));
+            let load = wrk::parse(&text).unwrap_or_else(|| panic!("{text}"));
             assert_eq!((load.requests, load.errors), (1_000, 2));
             assert!((load.rate - 500.0).abs() < 0.01);
             assert!((load.p50_us - 1_000.0).abs() < 2.0, "{text}");
