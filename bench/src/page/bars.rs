@@ -1,8 +1,10 @@
 //! CPU time of a request, a bar for each server, beside the floor's.
 
+use crate::report::Spread;
+
 use super::axis::{Scale, figure};
 use super::chart::{Picture, VOID, WIDTH, cut, heading, mark, rule, words};
-use super::groups::{Entry, Group, Spread};
+use super::groups::{Entry, Group};
 use super::markup::{Markup, Px};
 
 const TOP: f64 = 50.0;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::record::{Distribution, Record, Run};
+use crate::report::Spread;
 use crate::scenario;
 
 use super::paint::{Paint, Paints};
@@ -27,26 +28,6 @@ pub(crate) struct Entry<'a> {
     pub(crate) build: &'a str,
     pub(crate) paint: Paint,
     pub(crate) runs: Vec<&'a Run>,
-}
-
-/// The middle and the ends of a figure over rounds.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Spread {
-    pub(crate) low: f64,
-    pub(crate) median: f64,
-    pub(crate) high: f64,
-}
-
-impl Spread {
-    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Option<Spread> {
-        let mut values: Vec<f64> = values.filter(|value| value.is_finite()).collect();
-        values.sort_by(f64::total_cmp);
-        let (&low, &high) = (values.first()?, values.last()?);
-        let upper = *values.get(values.len() / 2)?;
-        let lower = *values.get((values.len() - 1) / 2)?;
-        let median = f64::midpoint(lower, upper);
-        Some(Spread { low, median, high })
-    }
 }
 
 /// Whether a run proves anything.
@@ -244,15 +225,6 @@ pub(crate) fn quantile(distribution: &Distribution, share: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_middle_is_the_median() {
-        let spread = |values: &[f64]| Spread::of(values.iter().copied());
-        let expected = |low, median, high| Some(Spread { low, median, high });
-        assert_eq!(spread(&[3.0, 1.0, 2.0]), expected(1.0, 2.0, 3.0));
-        assert_eq!(spread(&[4.0, 1.0]), expected(1.0, 2.5, 4.0));
-        assert_eq!(spread(&[f64::NAN]), None);
-    }
 
     #[test]
     fn quantiles_are_ends_of_buckets_and_end_where_values_do() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::record::{Host, Record, Run};
+use crate::report::Spread;
 
 use super::axis::{figure, short};
 use super::groups::{Entry, Group, counts, remarks};
@@ -184,7 +185,7 @@ fn section(html: &mut Markup, number: usize, group: &Group<'_>, targets: &[Targe
     let paths: Vec<&str> = paths.into_iter().collect();
     let known = group.known.as_ref();
     let known = known.map_or(String::new(), |known| format!("{known}. "));
-    let lengths = super::groups::Spread::of(group.runs().map(|run| run.load.seconds));
+    let lengths = Spread::of(group.runs().map(|run| run.load.seconds));
     let lengths = lengths.map_or(String::new(), |spread| {
         format!(
             "; runs of {} s",

@@ -1,10 +1,11 @@
 //! Latency over percentiles, both logarithmic, with the targets as corners that a line is to pass below.
 
 use crate::record::{Distribution, Run};
+use crate::report::Spread;
 
 use super::axis::{self, NINES, Scale, duration, percent_of_nines};
 use super::chart::{Bound, Chart, Curve, Picture, Point};
-use super::groups::{Entry, Group, Spread, quantile};
+use super::groups::{Entry, Group, quantile};
 use super::target::Target;
 
 /// Where lines begin: a quarter of all.

@@ -1,10 +1,11 @@
 //! What each second of a run brought, over the rounds.
 
 use crate::record::{Run, Second};
+use crate::report::Spread;
 
 use super::axis::{Scale, duration, short, thousands};
 use super::chart::{Chart, Curve, Pen, Picture, Point};
-use super::groups::{Entry, Group, Spread};
+use super::groups::{Entry, Group};
 
 /// A line has no more points; longer runs are put together.
 const POINTS_MAX: usize = 240;
