@@ -257,7 +257,7 @@ fn wrong_usage_exits_2_and_what_cannot_be_done_1() {
         (
             &["--against", PROGRAM, "--gateway", PROGRAM],
             1,
-            "never answered",
+            "its words",
         ),
     ] {
         let (code, text) = place.run(arguments);

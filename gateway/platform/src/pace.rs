@@ -10,7 +10,7 @@ use crate::clock::{Clock, thread_cpu_ns};
 
 /// A connection this recently active keeps sleeps short.
 const ACTIVE_NS: u64 = 1_000_000_000;
-/// A look that took longer was interrupted: what came meanwhile was not seen by it.
+/// A look that took longer was interrupted, or a long one: what came meanwhile was not seen by it.
 const LOOK_NS_MAX: u64 = 1_000_000;
 
 /// What a turn finds may have waited for this long: each connection is asked when its bytes came. Two ticks of 250 Hz, below
@@ -220,7 +220,9 @@ impl Pace {
     #[inline]
     pub(crate) fn reaped(&mut self, active: bool, taken: usize, left: usize) -> bool {
         let now = self.clock.stamp();
-        let interrupted = (now - self.looks).0 > LOOK_NS_MAX;
+        let looked = (now - self.looks).0;
+        let interrupted =
+            looked > LOOK_NS_MAX || looked > GAP_NS && looked > self.allowed_ns();
         let seen = if interrupted { self.looks } else { now };
         if left == 0 {
             (self.left, self.looked) = (0, seen);
@@ -252,12 +254,17 @@ impl Pace {
     /// Its own work is no gap, however long.
     #[cold]
     fn judge(&mut self, from: Stamp, until: Stamp) {
-        let each = self.worked_ns() / self.all_operations.max(1);
-        let each = each.min(OPERATION_NS_MAX);
-        let allowed = STRETCH_NS + self.operations * OPERATION_FACTOR * each;
-        if (until - from).0 > allowed {
+        if (until - from).0 > self.allowed_ns() {
             self.take(from, until);
         }
+    }
+
+    /// What this turn's own work may take.
+    #[cold]
+    fn allowed_ns(&self) -> u64 {
+        let each = self.worked_ns() / self.all_operations.max(1);
+        let each = each.min(OPERATION_NS_MAX);
+        STRETCH_NS + self.operations * OPERATION_FACTOR * each
     }
 
     #[cold]
