@@ -221,8 +221,7 @@ impl Pace {
     pub(crate) fn reaped(&mut self, active: bool, taken: usize, left: usize) -> bool {
         let now = self.clock.stamp();
         let looked = (now - self.looks).0;
-        let interrupted =
-            looked > LOOK_NS_MAX || looked > GAP_NS && looked > self.allowed_ns();
+        let interrupted = looked > LOOK_NS_MAX || looked > GAP_NS && looked > self.allowed_ns();
         let seen = if interrupted { self.looks } else { now };
         if left == 0 {
             (self.left, self.looked) = (0, seen);
