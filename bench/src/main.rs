@@ -8,6 +8,7 @@ mod generator;
 mod host;
 mod idle;
 mod judge;
+mod page;
 mod peers;
 mod process;
 mod record;
@@ -47,6 +48,8 @@ enum Command {
     Peers(peers::PeersArguments),
     /// Hold idle connections open and see what the server's memory does.
     Idle(idle::IdleArguments),
+    /// Write records as a page to read and pictures to show.
+    Report(page::ReportArguments),
 }
 
 /// Wrong usage exits 2, a failed run or a regression 1, a load that the generator could not drive 3, and what cannot be
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         },
         Some(Command::Peers(arguments)) => peers::run(&arguments),
         Some(Command::Idle(arguments)) => idle::run(&arguments),
+        Some(Command::Report(arguments)) => page::run(&arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
