@@ -120,7 +120,7 @@ fn a_baseline_is_kept_and_compared_with() {
 
     // The load is the baseline's, and its URL too.
     let compare = ["--compare-baseline", "--rounds=3"];
-    for (cpu, expected, word) in [(1e3, 0, "better"), (1e-3, 1, "**regression**")] {
+    for (cpu, expected, word) in [(1e9, 0, "better"), (1e-9, 1, "**regression**")] {
         write(&file, &with_cpu(kept.clone(), cpu));
         let (code, text) = place.measure(&compare);
         if code == 3 {
@@ -129,7 +129,9 @@ fn a_baseline_is_kept_and_compared_with() {
         assert_eq!(code, expected, "{text}");
         let line = text.lines().find(|line| line.contains("CPU µs/request"));
         assert!(line.is_some_and(|line| line.contains(word)), "{text}");
-        assert_eq!(read(&file)["history"].as_array().map(Vec::len), Some(2));
+        // What the host made too noisy before is kept as well.
+        let history = read(&file)["history"].as_array().map(Vec::len);
+        assert!(history >= Some(2), "{history:?}");
     }
 }
 
