@@ -1,11 +1,6 @@
 //! What measuring leaves behind: the JSON that the generator, the comparisons and the judge write, and the judge and the
 //! reports read. Times are in microseconds where a name says so.
 
-#![allow(
-    dead_code,
-    reason = "the judge and the reports read what nothing here does yet"
-)]
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
@@ -145,19 +140,33 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    /// Puts buckets together: two digits instead of three.
-    pub(crate) fn thin(&mut self) {
+    fn distributions(&mut self) -> impl Iterator<Item = &mut Distribution> {
         let clean = self.clean.iter_mut().chain(&mut self.clean_both);
         let clean = clean.map(|clean| &mut clean.latency);
-        for latencies in std::iter::once(&mut self.latency).chain(clean) {
-            latencies.corrected.thin();
-            latencies.actual.thin();
+        let all = std::iter::once(&mut self.latency).chain(clean);
+        all.flat_map(|latencies| [&mut latencies.corrected, &mut latencies.actual])
+    }
+
+    /// Puts buckets together: two digits instead of three.
+    fn thin(&mut self) {
+        self.distributions().for_each(Distribution::thin);
+    }
+
+    /// Leaves out what many short runs need not keep: the distributions' buckets, the stretches and the seconds.
+    pub(crate) fn slim(&mut self) {
+        for distribution in self.distributions() {
+            distribution.buckets.clear();
         }
+        for clean in self.clean.iter_mut().chain(&mut self.clean_both) {
+            clean.stretches_ms.clear();
+        }
+        self.seconds_series.clear();
     }
 
     /// Errors of all kinds.
     pub(crate) fn error_count(&self) -> u64 {
-        self.errors.values().sum()
+        let counts = self.errors.values();
+        counts.fold(0, |sum, count| sum.saturating_add(*count))
     }
 }
 

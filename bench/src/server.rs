@@ -14,6 +14,13 @@ use crate::clock;
 use crate::process::Process;
 use crate::scenario::Scenario;
 
+/// The gateway to measure where none is named: beside this program, else where a build leaves it.
+pub(crate) fn gateway() -> PathBuf {
+    let beside = std::env::current_exe().map(|program| program.with_file_name("ultragate"));
+    let beside = beside.ok().filter(|program| program.is_file());
+    beside.unwrap_or_else(|| PathBuf::from("target/release/ultragate"))
+}
+
 /// How long a server may take until it answers.
 const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -67,7 +74,8 @@ impl Server {
     pub(crate) fn program(self, gateway: Option<&Path>) -> Option<PathBuf> {
         match self {
             Server::Ultragate | Server::UltragateEpoll | Server::UltragateBusy => {
-                gateway.filter(|path| path.is_file()).map(Path::to_path_buf)
+                let program = gateway.map_or_else(self::gateway, Path::to_path_buf);
+                program.is_file().then_some(program)
             }
             Server::Nginx => installed("nginx"),
             Server::Haproxy => installed("haproxy"),

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::ToSocketAddrs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,9 +19,9 @@ use crate::turn::{self, Settings};
 /// Where everything runs.
 #[derive(Args, Clone)]
 pub(crate) struct Places {
-    /// The gateway's binary.
-    #[arg(long, default_value = "target/release/ultragate")]
-    pub(crate) gateway: PathBuf,
+    /// The gateway's binary [default: beside this program, else target/release/ultragate].
+    #[arg(long)]
+    gateway: Option<PathBuf>,
     /// CPU of the servers.
     #[arg(long, default_value_t = 0)]
     pub(crate) server_cpu: usize,
@@ -113,7 +112,7 @@ impl Stage {
 
     fn start(&mut self, server: Server, places: &Places, setting: &Setting<'_>) -> io::Result<()> {
         let name = server.name();
-        let Some(program) = server.program(Some(&places.gateway)) else {
+        let Some(program) = server.program(places.gateway.as_deref()) else {
             self.left_out.insert(format!("{name} is not there"));
             return Ok(());
         };
@@ -134,11 +133,7 @@ impl Stage {
             head_bytes,
             ..*setting
         };
-        let started = server::start(server, &program, &setting).and_then(|running| {
-            fill(&self.scenario, &running)?;
-            Ok(running)
-        });
-        match started {
+        match filled(server, &program, &setting) {
             Ok(running) => self.servers.push(running),
             Err(error) => drop(self.left_out.insert(format!("{name}: {error}"))),
         }
@@ -168,8 +163,15 @@ impl Stage {
     }
 }
 
+/// Starts a server and fills it.
+pub(crate) fn filled(server: Server, program: &Path, setting: &Setting<'_>) -> io::Result<Running> {
+    let running = server::start(server, program, setting)?;
+    fill(setting.scenario, &running)?;
+    Ok(running)
+}
+
 /// Asks for every key once, where that is to be.
-pub(crate) fn fill(scenario: &Scenario, running: &Running) -> io::Result<()> {
+fn fill(scenario: &Scenario, running: &Running) -> io::Result<()> {
     if !scenario.fill || running.server.is_floor() {
         return Ok(());
     }
@@ -187,14 +189,5 @@ pub(crate) fn fill(scenario: &Scenario, running: &Running) -> io::Result<()> {
 
 /// An answer of a server that runs already.
 fn asked(scenario: &Scenario, url: &str) -> io::Result<client::Answer> {
-    let url = scenario.load(url).url;
-    let rest = url.strip_prefix("http://").unwrap_or(&url);
-    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let authority = match authority.contains(':') {
-        true => authority.to_owned(),
-        false => format!("{authority}:80"),
-    };
-    let address = authority.to_socket_addrs()?.next();
-    let address = address.ok_or_else(|| io::Error::other(format!("{authority} has no address")))?;
-    client::get(address, &path.replace("{key}", "0"))
+    generator::ask(&scenario.load(url).url.replace("{key}", "0"))
 }

@@ -80,8 +80,8 @@ fn a_closed_loop_is_wrks() {
     });
 }
 
-/// Little's law, which holds whatever the host does: connections = rate × latency, for one that never waits between answer
-/// and request. So it does for wrk, which counts the same bytes.
+/// Little's law, which holds whatever the host does: connections = rate × latency, less what a turn of many answers leaves
+/// between one answer and the next request. So it does for wrk, which counts the same bytes.
 #[test]
 fn a_closed_loop_agrees_with_itself_and_with_wrk() {
     both_backends(|backend| {
@@ -90,9 +90,9 @@ fn a_closed_loop_agrees_with_itself_and_with_wrk() {
         let ran = run(&format!("{load} --backend {backend}"));
         let busy = ran.us("/requests_per_second") * ran.us("/latency/actual/mean_us") / 1e6;
         assert!(
-            (28.0..=33.0).contains(&busy),
+            (24.0..=33.0).contains(&busy),
             "{busy} connections: {}",
-            ran.json
+            ran.text
         );
         let Ok(wrk) = Command::new("wrk").args(load.split_whitespace()).output() else {
             return eprintln!("not compared: wrk is not installed");

@@ -29,7 +29,7 @@ mod zipf;
 use std::fmt;
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -55,6 +55,7 @@ use self::tally::Tally;
 use self::target::Target;
 pub(crate) use self::verdict::CLEAN_WINDOWS_MIN;
 use self::verdict::Finding;
+use crate::client;
 use crate::clock;
 use crate::record::{Beside, Load, Second};
 
@@ -264,6 +265,15 @@ fn drive_load<'a>(
         start_unix_ns: driven.start_unix_ns,
         both_sides,
     })
+}
+
+/// Asks for a URL once.
+pub(crate) fn ask(url: &str) -> io::Result<client::Answer> {
+    let url = target::parse(url).map_err(NoRun::from)?;
+    let address = (url.host, url.port).to_socket_addrs()?.next();
+    let address =
+        address.ok_or_else(|| io::Error::other(format!("{} has no address", url.host)))?;
+    client::get(address, &url.target)
 }
 
 /// Where the load goes: an address that takes connections.

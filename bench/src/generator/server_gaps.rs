@@ -1,14 +1,11 @@
 //! The gaps that a gateway suffered itself, as its operator's port tells them (`/admin/gaps`).
 
 use std::io;
-use std::net::ToSocketAddrs;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::gaps::Sum;
-use super::target;
-use crate::client;
 
 /// A gateway holds this many a shard: with as many, earlier ones may be gone.
 const HELD: usize = 4_096;
@@ -36,11 +33,8 @@ struct Gap {
 /// # Errors
 /// Where there is no such answer, or it does not reach back to the start.
 pub(crate) fn ask(url: &str, start_unix_ns: u64, elapsed_ns: u64) -> io::Result<Told> {
-    let url = target::parse(url).map_err(|super::Usage(what)| io::Error::other(what))?;
-    let address = (url.host, url.port).to_socket_addrs()?.next();
-    let address = address.ok_or_else(|| io::Error::other("no address"))?;
     let last = Duration::from_nanos(elapsed_ns).as_secs() + 10;
-    let answer = client::get(address, &format!("{}?last={last}s", url.target))?;
+    let answer = super::ask(&format!("{url}?last={last}s"))?;
     if answer.status != "200" {
         return Err(io::Error::other(format!("it answered {}", answer.status)));
     }

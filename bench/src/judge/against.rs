@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::statistics::{Bootstrap, Interval};
 use super::verdict::{self, Judged, Metric, Thresholds, Verdict};
-use super::{NOT_CERTIFIED, REGRESSION, SAME, slim};
+use super::{NOT_CERTIFIED, REGRESSION, SAME};
 use crate::generator::Backend;
 use crate::peers::Directory;
 use crate::process::Process;
@@ -103,7 +103,7 @@ pub(crate) fn run(comparison: &Comparison) -> io::Result<u8> {
         record.runs.extend(pairs.into_iter().flat_map(in_order));
     }
     if let Some(file) = &comparison.json {
-        fs::write(file, serde_json::to_string(&record)? + "\n")?;
+        record.write(file)?;
     }
     Ok(code)
 }
@@ -169,9 +169,8 @@ impl Sides {
                 cpu: comparison.server_cpu,
                 head_bytes: 0,
             };
-            let running = server::start(Server::Ultragate, program, &setting)
+            let running = stage::filled(Server::Ultragate, program, &setting)
                 .map_err(|error| io::Error::other(format!("{}: {error}", program.display())))?;
-            stage::fill(scenario, &running)?;
             Ok::<Side, io::Error>(Side { name, running })
         };
         let sides = Sides {
@@ -196,7 +195,7 @@ impl Sides {
             let mut run = turn::measure_turn(&side.running, &self.scenario, &self.settings)?;
             side.name.clone_into(&mut run.server);
             run.round = round;
-            slim(&mut run.load);
+            run.load.slim();
             Ok::<Run, io::Error>(run)
         };
         if is_reference_first(round) {

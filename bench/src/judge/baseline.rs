@@ -1,6 +1,5 @@
 //! A running server, measured in rounds, and what became of it since it was measured last.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +9,8 @@ use super::kept::{self, Kept, Missing, Point, Shape};
 use super::owner::Owner;
 use super::statistics::{Bootstrap, median};
 use super::verdict::{self, Judged, Metric, Thresholds, Verdict};
-use super::{NOT_CERTIFIED, NOT_COMPARABLE, REGRESSION, SAME, slim};
+use super::{NOT_CERTIFIED, NOT_COMPARABLE, REGRESSION, SAME};
+use crate::clock;
 use crate::generator::{self, LoadArguments, NoRun};
 use crate::process::Family;
 use crate::record::{Record, Run};
@@ -209,7 +209,7 @@ fn measure(load: &LoadArguments, rounds: Option<u32>) -> Result<Option<Rounds>, 
             peak_rss_bytes: None,
             load: measured.load,
         };
-        slim(&mut run.load);
+        run.load.slim();
         match run.load.certified {
             true => runs.push(run),
             false => refused.push(run),
@@ -236,10 +236,8 @@ fn written(load: &LoadArguments, record: &Record) -> Result<(), NoRun> {
     let Some(file) = &load.json else {
         return Ok(());
     };
-    let write = serde_json::to_string(record)
-        .map_err(io::Error::from)
-        .and_then(|text| fs::write(file, text + "\n"));
-    write.map_err(|error| NoRun::Failed(format!("{}: {error}", file.display())))
+    let written = record.clone().write(file);
+    written.map_err(|error| NoRun::Failed(format!("{}: {error}", file.display())))
 }
 
 fn judge(before: &[Run], now: &[Run]) -> Vec<Judged> {
@@ -322,7 +320,7 @@ fn notes(kept: &Kept, judged: &[Judged]) -> Vec<String> {
             "History: CPU time a request went from {from:.3} to {to:.3} µs at measurement {} of {}, {}{}",
             at + 1,
             series.len(),
-            day(points[at].at),
+            clock::date(points[at].at),
             new_build(&points, at)
         ),
         Change::Drift { begin, end, from, to } => format!(
@@ -341,20 +339,4 @@ fn new_build(points: &[&Point], at: usize) -> String {
         Some(before) if before != build => format!(", with {build}"),
         _ => String::new(),
     }
-}
-
-/// A date of the Gregorian calendar (Hinnant's civil_from_days).
-fn day(unix_seconds: u64) -> String {
-    let days = unix_seconds / 86_400 + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let (month, late) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
-    format!("{:04}-{month:02}-{day:02}", year + era * 400 + late)
 }

@@ -9,7 +9,6 @@ mod statistics;
 mod verdict;
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -18,8 +17,9 @@ use clap::Args;
 use self::against::Comparison;
 use self::baseline::Measurement;
 use crate::generator::{LoadArguments, NoRun};
-use crate::record::{Load, Run};
+use crate::record::Run;
 use crate::scenario::{self, Scenario};
+use crate::server;
 
 /// Nothing got worse by more than it may.
 const SAME: u8 = 0;
@@ -156,7 +156,7 @@ fn comparison(
     }
     let current = match &arguments.gateway {
         Some(path) => path.clone(),
-        None => gateway().map_err(|error| NoRun::Failed(error.to_string()))?,
+        None => server::gateway(),
     };
     let scenarios = match arguments.scenario.is_empty() {
         true => vec![scenario::find("hit-64").map_err(NoRun::Failed)?],
@@ -179,24 +179,6 @@ fn comparison(
 fn program(path: &Path) -> Result<PathBuf, NoRun> {
     let file = path.canonicalize().ok().filter(|path| path.is_file());
     file.ok_or_else(|| NoRun::Usage(format!("{}: there is no such program", path.display())))
-}
-
-fn gateway() -> io::Result<PathBuf> {
-    let beside = std::env::current_exe()?.with_file_name("ultragate");
-    Ok(match beside.is_file() {
-        true => beside,
-        false => PathBuf::from("target/release/ultragate"),
-    })
-}
-
-/// Leaves out what many short runs need not keep: the distributions' buckets and the seconds.
-fn slim(load: &mut Load) {
-    let clean = load.clean.as_mut().map(|clean| &mut clean.latency);
-    for latency in std::iter::once(&mut load.latency).chain(clean) {
-        latency.corrected.buckets.clear();
-        latency.actual.buckets.clear();
-    }
-    load.seconds_series.clear();
 }
 
 /// What stood out, and in how many of the runs.

@@ -32,15 +32,7 @@ pub(crate) struct Entry<'a> {
 
 /// Whether a run proves anything.
 pub(crate) fn counts(run: &Run) -> bool {
-    run.load.certified && run.load.requests > 0 && errors(run) == 0
-}
-
-/// Errors of all kinds.
-pub(crate) fn errors(run: &Run) -> u64 {
-    run.load
-        .errors
-        .values()
-        .fold(0, |sum, count| sum.saturating_add(*count))
+    run.load.certified && run.load.requests > 0 && run.load.error_count() == 0
 }
 
 /// What stands out of a run, in words; empty where nothing does.

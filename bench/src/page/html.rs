@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::clock;
 use crate::record::{Host, Record, Run};
 use crate::report::Spread;
 
@@ -68,7 +69,7 @@ fn title(groups: &[Group<'_>]) -> String {
 fn head(html: &mut Markup, records: &[Record], groups: &[Group<'_>]) {
     html.leaf("h1", &[], &title(groups));
     let begun: BTreeSet<u64> = records.iter().map(|record| record.at).collect();
-    let begun: Vec<String> = begun.into_iter().map(moment).collect();
+    let begun: Vec<String> = begun.into_iter().map(clock::moment).collect();
     html.leaf(
         "p",
         &[("class", &"quiet")],
@@ -308,7 +309,7 @@ fn hosts(html: &mut Markup, files: &[String], records: &[Record]) {
             .zip(records)
             .filter(|(_, record)| record.host == *host);
         let files: Vec<String> = of_host
-            .map(|(file, record)| format!("{file} ({})", moment(record.at)))
+            .map(|(file, record)| format!("{file} ({})", clock::moment(record.at)))
             .collect();
         let mitigations: Vec<String> = host
             .mitigations
@@ -472,43 +473,9 @@ fn path(url: &str) -> &str {
     after.find('/').map_or("/", |at| &after[at..])
 }
 
-/// Seconds of Unix time as a date and a time of day.
-fn moment(at: u64) -> String {
-    let (year, month, day) = civil(at / 86_400);
-    let (hour, minute) = (at / 3_600 % 24, at / 60 % 60);
-    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02} UTC")
-}
-
-/// Year, month and day of a day since 1970-01-01 in the Gregorian calendar, counted from 1 March of a year divisible by
-/// 400, so that the leap day is the last of its year.
-fn civil(days: u64) -> (u64, u64, u64) {
-    const ERA_DAYS: u64 = 146_097;
-    let days = days.saturating_add(719_468);
-    let (era, day) = (days / ERA_DAYS, days % ERA_DAYS);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
-    (era * 400 + year + next, month, day)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn moments_are_dates() {
-        assert_eq!(moment(0), "1970-01-01 00:00 UTC");
-        assert_eq!(moment(951_782_399), "2000-02-28 23:59 UTC");
-        assert_eq!(moment(951_782_400), "2000-02-29 00:00 UTC");
-        assert_eq!(moment(1_735_689_599), "2024-12-31 23:59 UTC");
-        assert!(moment(u64::MAX).ends_with("UTC"));
-    }
 
     #[test]
     fn a_path_is_what_follows_the_authority() {

@@ -14,4 +14,4 @@ pub use driver::{
 };
 pub use ids::{ListenerId, RouteId, ShardId, SocketId, UpstreamId};
 pub use memory::{Extent, ExtentWriter, Memory, MemoryUsage};
-pub use time::{Moment, Now, Span, Stamp, Wall};
+pub use time::{Moment, Now, Span, Stamp, Wall, civil};

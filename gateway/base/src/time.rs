@@ -71,6 +71,25 @@ impl Wall {
     }
 }
 
+/// Year, month and day of a day since 1970-01-01 in the Gregorian calendar, counted from 1 March of a year divisible by
+/// 400, so that the leap day is the last of its year.
+#[must_use]
+pub fn civil(days: u64) -> (u64, u64, u64) {
+    const ERA_DAYS: u64 = 146_097;
+    let days = days.saturating_add(719_468);
+    let (era, day) = (days / ERA_DAYS, days % ERA_DAYS);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    (era * 400 + year + next, month, day)
+}
+
 impl Add<Span> for Moment {
     type Output = Self;
 

@@ -44,7 +44,7 @@ fn main() {
     let mut load = benchmark()
         .args([
             "-t1",
-            "-c256",
+            "-c2000",
             "--cpus",
             "1",
             "-R",

@@ -1,6 +1,6 @@
 //! HTTP dates (RFC 9110 §5.6.7).
 
-use base::Wall;
+use base::{Wall, civil};
 
 /// Bytes of an IMF-fixdate.
 pub const DATE_BYTES: usize = 29;
@@ -202,22 +202,6 @@ fn seconds(day: Day, clock: u64) -> i64 {
 
 /// From the first of March of the year -400, which [`seconds`] counts from, to the epoch.
 const EPOCH_SECS: i64 = (719_468 + 146_097) * DAY_SECS as i64;
-
-/// Year, month and day of a day since the epoch, by the same reckoning.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let march_month = (5 * day + 2) / 153;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
-    let day = day - (153 * march_month + 2) / 5 + 1;
-    (era * 400 + year + u64::from(month <= 2), month, day)
-}
 
 fn name<const N: usize>(names: &[&'static str; N], at: u64) -> &'static [u8] {
     let name = usize::try_from(at).ok().and_then(|at| names.get(at));

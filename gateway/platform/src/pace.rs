@@ -12,11 +12,9 @@ use crate::clock::{Clock, thread_cpu_ns};
 const ACTIVE_NS: u64 = 1_000_000_000;
 /// A look that took longer was interrupted, or a long one: what came meanwhile was not seen by it.
 const LOOK_NS_MAX: u64 = 1_000_000;
-
 /// What a turn finds may have waited for this long: each connection is asked when its bytes came. Two ticks of 250 Hz, below
 /// which the answer would tell nothing.
 const STALL_NS: u64 = 8_000_000;
-
 /// A longer time without a look is a gap.
 const GAP_NS: u64 = 200_000;
 /// How many times their mean cost operations may take, and what a stretch may take beside them, before the CPU cannot have
@@ -29,6 +27,7 @@ const OPERATION_NS_MAX: u64 = 50_000;
 /// The times of a driver's turns.
 pub(crate) struct Pace {
     clock: Clock,
+    born: Stamp,
     now: Now,
     arrival: Stamp,
     /// What the turn finds came after this.
@@ -60,6 +59,7 @@ impl Pace {
         let stamp = clock.stamp();
         Self {
             clock,
+            born: stamp,
             now: clock.now_at(stamp),
             arrival: stamp,
             after: stamp,
@@ -98,14 +98,19 @@ impl Pace {
         self.arrival
     }
 
-    /// Whether what the turn found may have waited for so long that it is worth asking the kernel since when.
+    /// Since when bytes have waited of which the kernel remembers how long ago they came: asked only where that is worth it.
     #[inline]
-    pub(crate) fn stalled(&self) -> bool {
-        (Stamp(self.now.moment.0) - self.arrival).0 > STALL_NS
+    pub(crate) fn arrived(&self, ago_ns: impl FnOnce() -> Option<u64>) -> Stamp {
+        let waited = Stamp(self.now.moment.0) - self.arrival;
+        if waited.0 > STALL_NS {
+            self.arrived_in_stall(ago_ns())
+        } else {
+            self.arrival
+        }
     }
 
-    /// Since when bytes have waited that came `ago_ns` before now as the kernel remembers it.
-    pub(crate) fn arrived(&self, ago_ns: Option<u64>) -> Stamp {
+    #[cold]
+    fn arrived_in_stall(&self, ago_ns: Option<u64>) -> Stamp {
         let now = self.clock.stamp();
         ago_ns.map_or(self.arrival, |ago| {
             Stamp(now.0.saturating_sub(ago)).max(self.after).min(now)
@@ -258,11 +263,13 @@ impl Pace {
         }
     }
 
-    /// What this turn's own work may take.
+    /// What this turn's own work may take, by the time awake so far: the thread's CPU time would be a system call.
     #[cold]
     fn allowed_ns(&self) -> u64 {
-        let each = self.worked_ns() / self.all_operations.max(1);
-        let each = each.min(OPERATION_NS_MAX);
+        let awake = (self.looks - self.born)
+            .0
+            .saturating_sub(self.idle_ns + self.spun_ns);
+        let each = (awake / self.all_operations.max(1)).min(OPERATION_NS_MAX);
         STRETCH_NS + self.operations * OPERATION_FACTOR * each
     }
 
@@ -380,7 +387,8 @@ mod tests {
         let until = Stamp(900_000);
         assert_eq!(pace.taken(), Some(Taken { from, until }));
         assert_eq!(pace.taken(), None);
-        // Whatever this thread has used so far is the cost of one operation.
+        // All the time so far was the cost of one operation.
+        pace.born = Stamp(0);
         (pace.operations, pace.all_operations) = (1 << 20, 1);
         pace.worked(Stamp(0), Stamp(GAP_NS + 1));
         assert_eq!(pace.taken(), None);

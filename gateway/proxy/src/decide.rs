@@ -51,7 +51,6 @@ impl Question<'_> {
         }
     }
 
-    /// Its stages up to the lookup that it is in.
     /// What the flight recorder is told of it.
     pub(crate) fn about(&self, backlog: u32) -> About {
         let parent = self.request.fields.first(Name::Traceparent);
@@ -62,6 +61,7 @@ impl Question<'_> {
         }
     }
 
+    /// Its stages up to the lookup that it is in.
     pub(crate) fn timing(&self) -> Timing {
         let reading = || Timing::looking_up(&self.reading);
         self.earlier.unwrap_or_else(reading)

@@ -166,17 +166,6 @@ impl Epoll {
     }
 }
 
-impl Epoll {
-    #[cold]
-    fn arrived_in_stall(&self, socket: SocketId) -> Stamp {
-        let ago = self
-            .sockets
-            .get(socket)
-            .and_then(|socket| net::last_received_ns(socket.raw()));
-        self.pace.arrived(ago)
-    }
-}
-
 impl Driver for Epoll {
     type Memory = Slab;
     type Received = Received;
@@ -199,11 +188,10 @@ impl Driver for Epoll {
 
     #[inline]
     fn arrived(&self, socket: SocketId) -> Stamp {
-        if self.pace.stalled() {
-            self.arrived_in_stall(socket)
-        } else {
-            self.pace.arrival()
-        }
+        self.pace.arrived(|| {
+            let socket = self.sockets.get(socket)?;
+            net::last_received_ns(socket.raw())
+        })
     }
 
     #[inline]

@@ -272,17 +272,6 @@ impl Drop for Uring {
     }
 }
 
-impl Uring {
-    #[cold]
-    fn arrived_in_stall(&self, socket: SocketId) -> Stamp {
-        let ago = self
-            .sockets
-            .get(socket)
-            .and_then(|socket| net::last_received_ns(socket.raw().0));
-        self.pace.arrived(ago)
-    }
-}
-
 impl Driver for Uring {
     type Memory = Slab;
     type Received = Received;
@@ -305,11 +294,10 @@ impl Driver for Uring {
 
     #[inline]
     fn arrived(&self, socket: SocketId) -> Stamp {
-        if self.pace.stalled() {
-            self.arrived_in_stall(socket)
-        } else {
-            self.pace.arrival()
-        }
+        self.pace.arrived(|| {
+            let socket = self.sockets.get(socket)?;
+            net::last_received_ns(socket.raw().0)
+        })
     }
 
     #[inline]
