@@ -16,6 +16,7 @@ use crate::read::Flow;
 use crate::request;
 use crate::scribe::Said;
 use crate::timing::{Reading, Timing};
+use crate::upstream::mix;
 
 /// Where the admin paths are, and how they come here.
 const ADMIN_ELSEWHERE: &str =
@@ -127,6 +128,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let (may_cache, rules) = (route.cache, route.rules);
         let way = Way {
             upstream: route.upstream,
+            priority: route.priority,
             rules,
         };
         question.asked.route = RouteLabel::Route(route.id);
@@ -288,13 +290,6 @@ fn method_label(method: Method) -> MethodLabel {
         Method::Connect => MethodLabel::Connect,
         Method::Other => MethodLabel::Other,
     }
-}
-
-/// A bijection of 64 bits that spreads a counter (the finaliser of SplitMix64).
-fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }
 
 /// Sixteen hexadecimal digits, eight at a time.

@@ -5,18 +5,24 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
-use base::{Driver, Memory, Moment, SocketId, Stamp, UpstreamId, Wall, limits};
+use base::{Driver, Memory, Moment, Part, SocketId, Span, Stamp, UpstreamId, Wall, limits};
 use cache::policy::{RequestFacts, Rules};
 use cache::{BodyWriter, Key, Leader, Object};
 use http::{BodyDecoder, BodyLength, Method};
 
-use crate::client::{Bytes, Output};
+use crate::body;
+use crate::client::{Bytes, Framing, Output};
+use crate::settings::Upstream;
 use crate::table::Ticket;
+use crate::upstream::{Priority, Slot};
 
 /// What to ask of which upstream; kept for a second try.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     pub(crate) upstream: UpstreamId,
+    pub(crate) priority: Priority,
+    /// Of what its upstream is balanced by.
+    pub(crate) hash: u64,
     pub(crate) rules: Rules,
     pub(crate) head: Vec<u8>,
     /// The head that the client sent: which variant the answer is for.
@@ -40,8 +46,12 @@ pub(crate) struct Fetch<D: Driver> {
     pub(crate) stage: Stage,
     /// The connection, once there is one.
     pub(crate) socket: Option<SocketId>,
-    /// Endpoints whose connection failed.
-    pub(crate) endpoints_failed: usize,
+    /// Endpoints that failed it.
+    pub(crate) tried: Vec<Slot>,
+    /// A second connection that the request was sent on for the first one's slowness.
+    pub(crate) hedge: Option<SocketId>,
+    /// It went out on a second one already.
+    pub(crate) hedged: bool,
     /// A pooled connection turned out dead: only new ones from now on.
     pub(crate) fresh_only: bool,
     /// The client that sends the body and gets what is not stored; none of a refresh.
@@ -65,8 +75,10 @@ pub(crate) struct Fetch<D: Driver> {
     pub(crate) held: VecDeque<Held<D>>,
     /// The origin has the whole request.
     pub(crate) asked_whole: bool,
-    /// A byte of the request body was handed on: it cannot be repeated.
+    /// A byte of the request body was handed on.
     pub(crate) body_begun: bool,
+    /// All of it that was handed on, where it may be sent again.
+    pub(crate) kept: Option<Box<Kept>>,
     pub(crate) requested: Wall,
     /// When the origin was set to what it does now.
     pub(crate) since: Stamp,
@@ -75,6 +87,8 @@ pub(crate) struct Fetch<D: Driver> {
     pub(crate) keeps_alive: bool,
     /// When it ends at the latest, its client gone.
     pub(crate) ends_by: Moment,
+    /// When it ends at the latest, whoever waits.
+    pub(crate) total_by: Moment,
     /// How often that was put off for the sake of clients on other shards.
     pub(crate) put_off: u8,
 }
@@ -103,6 +117,14 @@ pub(crate) struct Held<D: Driver> {
     pub(crate) range: Range<usize>,
 }
 
+/// A request body that may be sent again: what was handed on of it so far.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    pub(crate) bytes: Vec<u8>,
+    /// Of a chunked one that is whole.
+    pub(crate) trailers: Option<Vec<u8>>,
+}
+
 /// How far a fetch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
@@ -121,7 +143,7 @@ pub(crate) enum Stage {
 /// A connection to an origin.
 pub(crate) struct Conn<D: Driver> {
     pub(crate) upstream: UpstreamId,
-    pub(crate) endpoint: usize,
+    pub(crate) slot: Slot,
     /// Its fetch; none while it idles in the pool.
     pub(crate) fetch: Option<Ticket>,
     pub(crate) connected: bool,
@@ -138,23 +160,13 @@ pub(crate) struct Conn<D: Driver> {
     pub(crate) asked: bool,
     /// It idles in the pool.
     pub(crate) pooled: bool,
+    /// It counts among the requests under way at its endpoint.
+    pub(crate) busy: bool,
     pub(crate) born: Moment,
     /// Requests it carried before this one.
     pub(crate) served: u32,
     pub(crate) deadline: Moment,
     pub(crate) scheduled: Moment,
-}
-
-/// The connections of one upstream on this shard.
-pub(crate) struct Pool {
-    /// Idle ones by endpoint; the last used is taken first, so that spare ones age out.
-    pub(crate) idle: Vec<Vec<SocketId>>,
-    /// Idle and busy ones.
-    pub(crate) open: usize,
-    /// Fetches that wait for one, the longest first, and since when.
-    pub(crate) waiting: VecDeque<(Ticket, Moment)>,
-    /// Round robin over the endpoints.
-    pub(crate) next: usize,
 }
 
 impl<D: Driver> Fetch<D> {
@@ -171,7 +183,10 @@ impl<D: Driver> Fetch<D> {
             order,
             stage: Stage::Connecting,
             socket: None,
-            endpoints_failed: 0,
+            tried: Vec::new(),
+            hedge: None,
+            hedged: false,
+            kept: None,
             fresh_only: false,
             client,
             leader,
@@ -190,7 +205,59 @@ impl<D: Driver> Fetch<D> {
             interim: 0,
             keeps_alive: false,
             ends_by: Moment(u64::MAX),
+            total_by: Moment(u64::MAX),
             put_off: 0,
+        }
+    }
+
+    /// After which wait it is sent to a second endpoint: only what is safe to do twice, costs no body and was not sent twice
+    /// yet.
+    pub(crate) fn hedges(&self, upstream: &Upstream) -> Option<Span> {
+        let may = self.order.method == Method::Get
+            && !self.hedged
+            && !self.order.upgrade
+            && matches!(self.order.body, BodyLength::Empty | BodyLength::Length(0));
+        upstream.hedge_after.filter(|_| may)
+    }
+
+    /// Keeps body bytes that are handed on, as long as all of them are kept and no more than `max`.
+    pub(crate) fn keep_body(&mut self, bytes: &[u8], pieces: &[Range<usize>], max: usize) {
+        if !self.body_begun && is_idempotent(self.order.method) {
+            self.kept = Some(Box::default());
+        }
+        let Some(kept) = &mut self.kept else {
+            return;
+        };
+        let size: usize = pieces.iter().map(ExactSizeIterator::len).sum();
+        if kept.bytes.len() + size > max {
+            self.kept = None;
+            return;
+        }
+        let pieces = pieces.iter().filter_map(|piece| bytes.get(piece.clone()));
+        pieces.for_each(|piece| kept.bytes.extend_from_slice(piece));
+    }
+
+    pub(crate) fn keep_trailers(&mut self, trailers: &[u8]) {
+        if let Some(kept) = &mut self.kept {
+            kept.trailers = Some(trailers.to_vec());
+        }
+    }
+
+    /// Puts again what was handed on of the body before.
+    pub(crate) fn repeat_body(&self, output: &mut Output<D>) {
+        let Some(kept) = &self.kept else {
+            return;
+        };
+        let framing = match self.order.body {
+            BodyLength::Chunked => Framing::Chunked,
+            _ => Framing::Length,
+        };
+        if !kept.bytes.is_empty() {
+            let again = Part::Heap(kept.bytes.clone().into_boxed_slice());
+            body::push(output, again, framing);
+        }
+        if let Some(trailers) = &kept.trailers {
+            body::push_last_chunk(output, trailers);
         }
     }
 
@@ -206,39 +273,13 @@ impl<D: Driver> Fetch<D> {
         matches!(self.stage, Stage::Connecting | Stage::Head)
             && self.carry.is_empty()
             && self.interim == 0
-            && !self.body_begun
+            && (!self.body_begun || self.kept.is_some())
             && (self.stage == Stage::Connecting || is_idempotent(self.order.method))
     }
 }
 
-impl Pool {
-    pub(crate) fn new(endpoints: usize) -> Self {
-        Self {
-            idle: vec![Vec::new(); endpoints],
-            open: 0,
-            waiting: VecDeque::new(),
-            next: 0,
-        }
-    }
-
-    /// Since when the fetch that waits longest for a connection does.
-    pub(crate) fn longest_wait(&self) -> Option<Moment> {
-        self.waiting.front().map(|(_, since)| *since)
-    }
-
-    pub(crate) fn has_idle(&self) -> bool {
-        self.idle.iter().any(|idle| !idle.is_empty())
-    }
-
-    pub(crate) fn remove_idle(&mut self, endpoint: usize, socket: SocketId) {
-        if let Some(idle) = self.idle.get_mut(endpoint) {
-            idle.retain(|other| *other != socket);
-        }
-    }
-}
-
 /// RFC 9110 §9.2.2.
-fn is_idempotent(method: Method) -> bool {
+pub(crate) fn is_idempotent(method: Method) -> bool {
     matches!(
         method,
         Method::Get | Method::Head | Method::Put | Method::Delete | Method::Options | Method::Trace

@@ -8,7 +8,9 @@
 //!
 //! Deliberately absent: clocks, sockets, random sources, threads, and any queue without a bound.
 
+mod acquire;
 mod answer;
+mod attempt;
 mod body;
 mod client;
 mod closing;
@@ -32,13 +34,14 @@ mod table;
 mod timeouts;
 mod timing;
 mod upload;
+mod upstream;
 mod wheel;
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use base::{Completion, Driver, Fault, Moment, ShardId, SocketId, Span, Stamp};
+use base::{Completion, Driver, Fault, Moment, ShardId, SocketId, Span, Stamp, UpstreamId};
 use cache::{Flight, FlightId, Flights, Front, KeyHasher, NodeStore, Resident};
 use http::FieldTable;
 use telemetry::ShardCells;
@@ -46,13 +49,17 @@ use telemetry::ShardCells;
 use crate::notes::Notes;
 
 pub use settings::{Limits, Route, Settings, Upstream};
+pub use upstream::{
+    Balance, BreakerRules, Ejection, Endpoint, Member, Members, Origins, Priority, State,
+};
 
 use answer::DateCache;
 use client::{Client, Work};
-use fetch::{Conn, Fetch, Pool};
+use fetch::{Conn, Fetch};
 use index_turn::Landing;
 use scribe::Scribe;
 use table::{Arena, Table, Ticket};
+use upstream::Pool;
 use wheel::Wheel;
 
 /// What a proxy is built from.
@@ -75,6 +82,16 @@ pub struct Parts<D: Driver, S> {
     pub seed: u64,
     /// The built-in pages until new ones are mailed.
     pub pages: Arc<Pages>,
+    /// The endpoints of upstreams, which all shards share.
+    pub origins: Arc<Origins>,
+    /// The other shards' mailboxes.
+    pub post: Arc<dyn Post>,
+}
+
+/// Mail to other shards. A message may be lost as long as its receiver then looks at everything it could have been about.
+pub trait Post: Send + Sync {
+    /// Sends one; must not wait.
+    fn post(&self, shard: ShardId, mail: Mail);
 }
 
 impl<D: Driver, S> Clone for Parts<D, S> {
@@ -89,6 +106,8 @@ impl<D: Driver, S> Clone for Parts<D, S> {
             hasher: self.hasher.clone(),
             seed: self.seed,
             pages: Arc::clone(&self.pages),
+            origins: Arc::clone(&self.origins),
+            post: Arc::clone(&self.post),
         }
     }
 }
@@ -111,6 +130,10 @@ pub enum Mail {
     Flight(FlightId),
     /// New built-in pages.
     Pages(Arc<Pages>),
+    /// The endpoints of an upstream changed, or a connection to it may be had: who waits for one looks again.
+    Origins,
+    /// Another shard waits for a connection to this upstream: one that idles is given up.
+    Spare(UpstreamId),
     /// Panics in the receiving shard's turn, for the test that a panic costs one shard's connections only.
     #[cfg(feature = "faults")]
     Panic,
@@ -131,6 +154,16 @@ pub struct Proxy<D: Driver, S> {
     refused: usize,
     conns: Table<Box<Conn<D>>>,
     pools: Vec<Pool>,
+    origins: Arc<Origins>,
+    post: Arc<dyn Post>,
+    /// Upstreams of which other shards want a connection.
+    wanted: Vec<UpstreamId>,
+    /// Lists of endpoints changed.
+    origins_moved: bool,
+    /// Who waits for a connection may find one now.
+    moved_pools: bool,
+    /// Some upstream keeps connections without being asked.
+    fills: bool,
     fetches: Arena<Box<Fetch<D>>>,
     followers: HashMap<FlightId, Followers<D>>,
     /// Flights that a fetch of this shard leads.
@@ -190,12 +223,16 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// A proxy without connections. `now` starts its timers.
     #[must_use]
     pub fn new(parts: Parts<D, S>, now: Moment) -> Self {
-        let pools = parts.settings.upstreams.iter();
+        let (shard, seed) = (parts.shard, parts.seed);
+        let pools = parts.origins.all().map(|(_, members)| {
+            members.permits.forget(shard);
+            Pool::new(members, shard, seed, now)
+        });
+        let fills = parts.settings.upstreams.iter();
         Self {
-            shard: parts.shard,
-            pools: pools
-                .map(|upstream| Pool::new(upstream.endpoints.len()))
-                .collect(),
+            shard,
+            pools: pools.collect(),
+            fills: fills.clone().any(|it| it.connections_min > 0),
             front: Front::new(parts.settings.front_objects),
             notes: Notes::new(&parts.settings),
             scribe: Scribe::new(&parts.settings, Arc::clone(&parts.cells)),
@@ -208,6 +245,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             clients: Table::new(),
             refused: 0,
             conns: Table::new(),
+            origins: parts.origins,
+            post: parts.post,
+            wanted: Vec::new(),
+            origins_moved: false,
+            moved_pools: false,
             fetches: Arena::new(),
             followers: HashMap::new(),
             leading: HashMap::new(),
@@ -290,6 +332,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         match mail {
             Mail::Flight(flight) => self.moved.push(flight),
             Mail::Pages(pages) => self.pages = pages,
+            Mail::Origins => self.origins_moved = true,
+            Mail::Spare(upstream) => self.wanted.push(upstream),
             #[cfg(feature = "faults")]
             Mail::Panic => panic!("planted"),
         }
@@ -298,6 +342,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// Messages were lost at the mailbox's bound: looks at everything a message could have been about.
     pub fn mail_lost(&mut self) {
         self.moved.extend(self.followers.keys().copied());
+        self.origins_moved = true;
+        let upstreams = self.origins.all().map(|(id, _)| id);
+        self.wanted.extend(upstreams);
     }
 
     /// Ends a turn: timers, followers, and every connection's one send.
@@ -308,6 +355,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         self.land_some(io);
         self.quench(io);
+        if self.origins_moved || !self.wanted.is_empty() {
+            self.heed_origins(io);
+        }
+        if self.fills {
+            self.fill_pools(io);
+        }
         // Each pass serves what the one before set in motion; a client's step is bounded by its window.
         loop {
             self.serve_waiting(io);

@@ -22,12 +22,14 @@ use crate::present::Served;
 use crate::read::Flow;
 use crate::request::{self, Wish};
 use crate::timing::Reading;
+use crate::upstream::Priority;
 use crate::{Followers, Proxy};
 
 /// Where a request goes and what is decided for its route.
 #[derive(Clone, Copy)]
 pub(crate) struct Way {
     pub(crate) upstream: UpstreamId,
+    pub(crate) priority: Priority,
     pub(crate) rules: Rules,
 }
 
@@ -406,8 +408,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         } else {
             request.host
         };
+        let upstream = self.settings.upstream(forward.way.upstream);
         let order = Order {
             upstream: forward.way.upstream,
+            priority: forward.way.priority,
+            hash: upstream.map_or(0, |upstream| upstream.hash(request, host)),
             rules: forward.way.rules,
             head: request::head(request, host, wish, question.id),
             asked: question.head.into(),

@@ -44,6 +44,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return self.close_conn(io, socket, Closing::Orderly);
         };
         let unsolicited = self.is_unsolicited(socket);
+        if unsolicited && self.is_second(ticket, socket) {
+            return self.second_failed(io, ticket);
+        }
+        if !unsolicited {
+            self.settle_race(io, ticket, socket);
+        }
         let Some(fetch) = self.fetches.at(ticket) else {
             return;
         };
@@ -159,7 +165,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 self.pass_interim(ticket, response);
                 After::Again(length)
             }
-            _ => {
+            status => {
+                self.endpoint_answered(io, ticket, status);
+                if self.is_retried_status(io, ticket, status) {
+                    self.try_again(io, ticket);
+                    return After::Over;
+                }
                 self.upstream_took(ticket, UpstreamStage::FirstByte);
                 self.final_head(io, ticket, response);
                 After::Body(length)

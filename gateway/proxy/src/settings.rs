@@ -1,11 +1,12 @@
 //! What configuration decides for the data plane, resolved: no names to look up, no text to parse.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 
 use base::{RouteId, Span, UpstreamId, limits};
 use cache::policy::Rules;
-use http::HeadLimits;
+use http::{HeadLimits, Request};
+
+use crate::upstream::{Balance, BreakerRules, Ejection, Member, Priority, mix};
 
 /// Everything a shard's proxy is told at start.
 #[derive(Clone, Debug)]
@@ -74,6 +75,8 @@ pub struct Route {
     pub rules: Rules,
     /// From which duration a request that an origin had a part in is written down as slow. `None`: none is.
     pub slow_threshold: Option<Span>,
+    /// What is let go of first when its upstream has more to do than it can.
+    pub priority: Priority,
 }
 
 /// An upstream as configured.
@@ -81,8 +84,20 @@ pub struct Route {
 pub struct Upstream {
     /// Its name, for reasons.
     pub name: String,
-    /// Its addresses.
-    pub endpoints: Vec<SocketAddr>,
+    /// Its endpoints at start; later ones come through [`Members`](crate::Members).
+    pub endpoints: Vec<Member>,
+    /// How requests are spread over them.
+    pub balance: Balance,
+    /// What [`Balance::Hash`] goes by: a field of the request, else host and target.
+    pub hash_field: Option<Box<str>>,
+    /// Within this one that comes back gets its whole share again.
+    pub slow_start: Span,
+    /// Percent of the endpoints that must be usable; with fewer all are asked, whatever is known of them.
+    pub panic_percent: u32,
+    /// When one is left out for what requests met with.
+    pub ejection: Ejection,
+    /// When none is asked any more.
+    pub breaker: BreakerRules,
     /// From the start of a connection to its standing; then the next endpoint or 504.
     pub connect_timeout: Span,
     /// From the request sent to the first byte of the answer; then 504.
@@ -95,8 +110,26 @@ pub struct Upstream {
     pub max_lifetime: Span,
     /// A wait for a connection when all are busy; then 503.
     pub acquire_timeout: Span,
-    /// Connections of this shard; beyond them a fetch waits.
+    /// Connections of all shards together; beyond them a fetch waits.
     pub connections_max: usize,
+    /// Connections that this shard keeps open without being asked for.
+    pub connections_min: usize,
+    /// Fetches of this shard that wait for a connection; beyond them the least important goes, with 503.
+    pub waiting_max: usize,
+    /// Whether the bound on requests under way is found from latency, within the one on connections.
+    pub adaptive: bool,
+    /// From the request's being sent on to the last byte of the answer. `None`: no bound.
+    pub total_timeout: Option<Span>,
+    /// How often a request is sent again that may be.
+    pub retries: u32,
+    /// Retries for so many percent of requests.
+    pub retry_percent: u32,
+    /// Bytes of a request body that are kept to be sent again.
+    pub retry_body_max: usize,
+    /// Statuses that count as a failure to answer: sent again where that is allowed.
+    pub retry_statuses: Vec<u16>,
+    /// A request that has no answer after so long is sent to a second endpoint, too, where that is safe. `None`: never.
+    pub hedge_after: Option<Span>,
 }
 
 impl Default for Limits {
@@ -122,10 +155,16 @@ impl Default for Limits {
 impl Upstream {
     /// An upstream with the default times and bounds.
     #[must_use]
-    pub fn new(name: &str, endpoints: Vec<SocketAddr>) -> Self {
+    pub fn new(name: &str, endpoints: Vec<Member>) -> Self {
         Self {
             name: name.to_owned(),
             endpoints,
+            balance: Balance::default(),
+            hash_field: None,
+            slow_start: Span::from_secs(10),
+            panic_percent: 10,
+            ejection: Ejection::default(),
+            breaker: BreakerRules::default(),
             connect_timeout: Span::from_secs(1),
             first_byte_timeout: Span::from_secs(30),
             read_timeout: Span::from_secs(30),
@@ -133,8 +172,47 @@ impl Upstream {
             max_lifetime: Span::from_secs(3600),
             acquire_timeout: Span::from_secs(1),
             connections_max: 1024,
+            connections_min: 0,
+            waiting_max: 16_384,
+            adaptive: false,
+            total_timeout: None,
+            retries: 2,
+            retry_percent: 20,
+            retry_body_max: 64 << 10,
+            retry_statuses: Vec::new(),
+            hedge_after: None,
         }
     }
+}
+
+impl Upstream {
+    /// What a request is balanced by, where it is by what it asks for: the same on every shard and in every process.
+    pub(crate) fn hash(&self, request: &Request<'_>, host: &[u8]) -> u64 {
+        if self.balance != Balance::Hash {
+            return 0;
+        }
+        let field = self.hash_field.as_deref();
+        let field = field.and_then(|wanted| {
+            let named = |written: &[u8]| written.eq_ignore_ascii_case(wanted.as_bytes());
+            let mut fields = request.fields.iter();
+            fields
+                .find(|(_, written, _)| named(written))
+                .map(|(_, _, value)| value)
+        });
+        match field {
+            Some(value) => hash(&[value]),
+            None => hash(&[&host.to_ascii_lowercase(), request.path_and_query]),
+        }
+    }
+}
+
+/// FNV-1a, spread.
+fn hash(parts: &[&[u8]]) -> u64 {
+    let bytes = parts.iter().flat_map(|part| part.iter());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    mix(hash)
 }
 
 impl Settings {
@@ -214,6 +292,7 @@ mod tests {
             cache: true,
             rules: Rules::default(),
             slow_threshold: None,
+            priority: Priority::Normal,
         }
     }
 

@@ -8,7 +8,7 @@ use telemetry::{UpstreamError, UpstreamStage};
 
 use crate::Proxy;
 use crate::client::{Answer, Asked, Patience};
-use crate::fetch::Stage;
+use crate::fetch::{Fetch, Stage};
 use crate::table::Ticket;
 use crate::wheel::Wheel;
 
@@ -120,8 +120,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return;
         }
         let Some(ticket) = conn.fetch else {
-            return self.close_conn(io, socket, Closing::Orderly);
+            return self.idle_over(io, socket, now);
         };
+        if self.is_second(ticket, socket) {
+            return self.second_failed(io, ticket);
+        }
         if self.is_attended(ticket, now) {
             return self.expect_bytes(io, socket);
         }
@@ -130,12 +133,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             Some(Stage::Connecting) => {
                 let late = UpstreamError::Timeout(UpstreamStage::Connect);
                 let reason = "connecting to the origin timed out";
-                self.endpoint_failed(io, ticket, late, 504, reason);
+                self.attempt_failed(io, ticket, late, 504, reason);
             }
-            Some(Stage::Head) => {
-                let late = UpstreamError::Timeout(UpstreamStage::FirstByte);
-                self.fail(io, ticket, late, 504, "the origin did not answer in time");
-            }
+            Some(Stage::Head) => self.head_of_answer_late(io, ticket, socket, now),
             Some(Stage::Body) => {
                 let late = UpstreamError::Timeout(UpstreamStage::Body);
                 self.fail(
@@ -151,12 +151,59 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
     }
 
+    /// A connection idled for its time, unless so many are wanted whatever they do.
+    fn idle_over(&mut self, io: &mut D, socket: SocketId, now: Moment) {
+        let Some(conn) = self.conns.at(socket) else {
+            return;
+        };
+        let (id, pooled, age) = (conn.upstream, conn.pooled, now - conn.born);
+        let kept = self.settings.upstream(id).filter(|upstream| {
+            let pool = self.pools.get(usize::from(id.0));
+            let few = pool.is_some_and(|pool| pool.open <= upstream.connections_min);
+            pooled && few && age < upstream.max_lifetime
+        });
+        match kept {
+            Some(upstream) => {
+                let deadline = now + upstream.pool_idle_timeout;
+                self.set_conn_deadline(socket, deadline);
+            }
+            None => self.close_conn(io, socket, Closing::Orderly),
+        }
+    }
+
+    /// No answer yet: a second endpoint is asked, too, where that is wanted and safe; else it is too late.
+    fn head_of_answer_late(&mut self, io: &mut D, ticket: Ticket, socket: SocketId, now: Moment) {
+        let Some(fetch) = self.fetches.at(ticket) else {
+            return;
+        };
+        let (total_by, asked_whole) = (fetch.total_by, fetch.asked_whole);
+        let upstream = self.settings.upstream(fetch.order.upstream);
+        let after = upstream.and_then(|upstream| {
+            let after = fetch.hedges(upstream)?;
+            Some(Span(upstream.first_byte_timeout.0.saturating_sub(after.0)))
+        });
+        match after.filter(|_| asked_whole && now < total_by) {
+            Some(rest) if rest > Span::ZERO => {
+                self.hedge(io, ticket);
+                self.set_conn_deadline(socket, (now + rest).min(total_by));
+            }
+            _ => {
+                let late = UpstreamError::Timeout(UpstreamStage::FirstByte);
+                let reason = "the origin did not answer in time";
+                self.attempt_failed(io, ticket, late, 504, reason);
+            }
+        }
+    }
+
     /// A fetch without its client is at the end of its time, but others follow it: it gets as much again. Of other shards
     /// nobody knows whether those who joined still wait, so for their sake it does so for an hour at most.
     fn is_attended(&mut self, ticket: Ticket, now: Moment) -> bool {
         let shard = self.shard;
         let fetch = self.fetches.at(ticket);
-        let Some(fetch) = fetch.filter(|it| it.stage == Stage::Body && it.ends_by <= now) else {
+        let over = |it: &&mut Box<Fetch<D>>| {
+            it.stage == Stage::Body && it.ends_by <= now && it.total_by > now
+        };
+        let Some(fetch) = fetch.filter(over) else {
             return false;
         };
         let Some(flight) = fetch.leader.as_ref().map(Leader::flight) else {

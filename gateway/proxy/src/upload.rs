@@ -142,6 +142,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(fetch) = self.fetches.at(ticket) else {
             return true;
         };
+        let bound = self.settings.upstream(fetch.order.upstream);
+        let bound = bound.filter(|upstream| upstream.retries > 0);
+        let bound = bound.map_or(0, |upstream| upstream.retry_body_max);
+        fetch.keep_body(&bytes, &taken.pieces, bound);
+        if taken.end.is_some() && fetch.order.body == BodyLength::Chunked {
+            fetch.keep_trailers(&trailers);
+        }
         fetch.body_begun = true;
         let framing = match fetch.order.body {
             BodyLength::Chunked => Framing::Chunked,

@@ -13,7 +13,7 @@ use cache::{Flights, KeyHasher, NodeStore, StoreLimits, StripedStore};
 use platform::host::pin::pin;
 use platform::memory::{MemoryPlan, NodeMemory, PageWish, ShardMemory, ShardSizes};
 use platform::{DriverConfig, Epoll, Slab, StartError, Uring, probe};
-use proxy::{Pages, Parts};
+use proxy::{Origins, Pages, Parts};
 use shard::{Mailboxes, Shard};
 use telemetry::ShardCells;
 use telemetry::health::Board;
@@ -80,6 +80,7 @@ pub(crate) fn start(plan: Plan, host: Host, bound: Bound) -> Result<Started, Sta
         store_stats: Box::new(move || store.stats()),
         pool_usage: Box::new(move || slab.usage()),
         mailboxes: Arc::clone(&shared.mailboxes),
+        origins: Arc::clone(&shared.origins),
         backend: backend.in_use,
         listeners: addresses,
         accept_queues,
@@ -176,6 +177,7 @@ fn take_memory(plan: &Plan) -> Result<NodeMemory, StartFailure> {
 /// What all shards share.
 struct Shared {
     settings: Arc<proxy::Settings>,
+    origins: Arc<Origins>,
     slab: Slab,
     store: Arc<Store>,
     flights: Arc<Flights<Slab>>,
@@ -194,6 +196,7 @@ impl Shared {
         });
         Ok(Self {
             settings: Arc::new(plan.proxy.clone()),
+            origins: Origins::new(&plan.proxy, plan.shards.len()),
             store: Arc::new(store),
             flights: Arc::new(Flights::new(Arc::clone(&mailboxes) as _)),
             hasher: KeyHasher::new([random()?, random()?]),
@@ -332,6 +335,8 @@ fn live_on<D: Driver<Memory = Slab>>(
         hasher: shared.hasher.clone(),
         seed,
         pages: Arc::clone(&shared.pages),
+        origins: Arc::clone(&shared.origins),
+        post: Arc::clone(&shared.mailboxes) as _,
     };
     let mut shard = Shard::new(driver, count, parts, Arc::clone(&shared.mailboxes));
     // Nobody listens any more only when the start was given up, and then the mailboxes say stop.

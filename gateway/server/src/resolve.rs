@@ -2,6 +2,8 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 
+use proxy::Member;
+
 use crate::events::log;
 use crate::failure::StartFailure;
 use crate::plan::{Plan, UpstreamPlan};
@@ -22,7 +24,7 @@ pub(crate) fn endpoints(plan: &mut Plan) -> Result<(), StartFailure> {
                     .collect::<Vec<_>>(),
             );
         }
-        data.endpoints = addresses;
+        data.endpoints = addresses.into_iter().map(Member::new).collect();
     }
     Ok(())
 }

@@ -37,6 +37,9 @@ pub(crate) struct Running {
     pub(crate) pool_usage: Box<dyn Fn() -> MemoryUsage + Send + Sync>,
     /// The shards' mailboxes.
     pub(crate) mailboxes: Arc<Mailboxes>,
+    /// The endpoints of upstreams.
+    #[expect(dead_code)]
+    pub(crate) origins: Arc<proxy::Origins>,
     /// The hand on the access log.
     pub(crate) access_log: Option<AccessLog>,
     /// How many shards have ended.

@@ -8,7 +8,7 @@ use base::{Doorbell, ShardId, limits};
 use cache::{FlightId, Notify};
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
-use proxy::Mail;
+use proxy::{Mail, Post};
 
 /// One mailbox for each shard, shared by all who write.
 pub struct Mailboxes {
@@ -116,6 +116,12 @@ impl Mailboxes {
 impl Notify for Mailboxes {
     fn flight(&self, shard: ShardId, flight: FlightId) {
         self.post(shard, Mail::Flight(flight));
+    }
+}
+
+impl Post for Mailboxes {
+    fn post(&self, shard: ShardId, mail: Mail) {
+        Self::post(self, shard, mail);
     }
 }
 

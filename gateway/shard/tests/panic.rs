@@ -11,7 +11,7 @@ use base::{Driver, Memory as _, RouteId, ShardId, UpstreamId};
 use cache::{Flights, KeyHasher, StoreLimits, StripedStore};
 use platform::memory::{MemoryPlan, NodeMemory, PageWish, ShardSizes};
 use platform::{DriverConfig, Epoll, Slab, StartError, Uring, probe};
-use proxy::{Mail, Pages, Parts, Route, Settings, Upstream};
+use proxy::{Mail, Member, Origins, Pages, Parts, Priority, Route, Settings, Upstream};
 use shard::{Ended, Mailboxes, Shard};
 use telemetry::ShardCells;
 
@@ -152,6 +152,8 @@ struct Shared {
     settings: Arc<Settings>,
     store: Arc<StripedStore<Slab>>,
     flights: Arc<Flights<Slab>>,
+    origins: Arc<Origins>,
+    mailboxes: Arc<Mailboxes>,
 }
 
 impl Shared {
@@ -170,6 +172,8 @@ impl Shared {
                 health: b"{}".to_vec(),
                 summary: b"{}".to_vec(),
             }),
+            origins: self.origins,
+            post: self.mailboxes,
         }
     }
 }
@@ -183,15 +187,17 @@ fn parts(slab: &Slab, mailboxes: &Arc<Mailboxes>, origin: SocketAddr) -> Shared 
         cache: true,
         rules: cache::policy::Rules::default(),
         slow_threshold: None,
+        priority: Priority::Normal,
     };
+    let upstream = Upstream::new("origin", vec![Member::new(origin)]);
+    let settings = Arc::new(Settings::new(vec![route], vec![upstream]));
     Shared {
         id: ShardId(0),
         cells: Arc::new(ShardCells::new(ShardId(0), 1)),
         slab: slab.clone(),
-        settings: Arc::new(Settings::new(
-            vec![route],
-            vec![Upstream::new("origin", vec![origin])],
-        )),
+        origins: Origins::new(&settings, 2),
+        mailboxes: Arc::clone(mailboxes),
+        settings,
         store: Arc::new(StripedStore::new(StoreLimits {
             objects: 100,
             bytes: slab.usage().total_bytes,

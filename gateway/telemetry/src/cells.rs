@@ -344,6 +344,8 @@ struct Places {
 pub enum UpstreamError {
     /// There was no connection to be had.
     Acquire,
+    /// It was not asked, for nearly everything failed there.
+    Breaker,
     /// A connection could not be made.
     Connect,
     /// It took too long.
@@ -365,11 +367,30 @@ pub struct PoolCells {
     pub waiting: Gauge,
     /// Times the pool was at its bound when a connection was wanted.
     pub exhausted: Counter,
+    /// Requests that went out on a connection that idled.
+    pub reused: Counter,
+    /// Idle connections that turned out closed when they were used; the request went out on another.
+    pub stale_connections: Counter,
+    /// Requests sent again to another endpoint.
+    pub retries: Counter,
+    /// Requests sent to a second endpoint for the first one's slowness.
+    pub hedges: Counter,
+    /// Those that it answered first.
+    pub hedges_won: Counter,
+    /// Requests that others waiting for a connection had to go for, and were refused.
+    pub shed: Counter,
+    /// Endpoints left out for what requests met with.
+    pub ejections: Counter,
+    /// Times this shard stopped asking.
+    pub breaks: Counter,
+    /// Whether it does not ask now.
+    pub broken: Gauge,
     /// When the one that waits longest began to; 0: none waits.
     waiting_since: Counter,
     waits: Counter,
     wait_ns: Counter,
     acquire_errors: Counter,
+    breaker_errors: Counter,
     connect_errors: Counter,
     timeouts: [Counter; UpstreamStage::COUNT],
     resets: Counter,
@@ -384,6 +405,16 @@ impl PoolCells {
             idle: Gauge::default(),
             waiting: Gauge::default(),
             exhausted: Counter::default(),
+            reused: Counter::default(),
+            stale_connections: Counter::default(),
+            retries: Counter::default(),
+            hedges: Counter::default(),
+            hedges_won: Counter::default(),
+            shed: Counter::default(),
+            ejections: Counter::default(),
+            breaks: Counter::default(),
+            broken: Gauge::default(),
+            breaker_errors: Counter::default(),
             waiting_since: Counter::default(),
             waits: Counter::default(),
             wait_ns: Counter::default(),
@@ -418,6 +449,7 @@ impl PoolCells {
         let timeouts = self.timeouts.iter().map(Counter::read);
         let others = [
             &self.acquire_errors,
+            &self.breaker_errors,
             &self.connect_errors,
             &self.resets,
             &self.protocol_errors,
@@ -434,6 +466,7 @@ impl PoolCells {
     pub(crate) fn errors(&self, error: UpstreamError) -> Option<&Counter> {
         match error {
             UpstreamError::Acquire => Some(&self.acquire_errors),
+            UpstreamError::Breaker => Some(&self.breaker_errors),
             UpstreamError::Connect => Some(&self.connect_errors),
             UpstreamError::Timeout(stage) => self.timeouts.get(stage as usize),
             UpstreamError::Reset => Some(&self.resets),

@@ -279,6 +279,8 @@ families! {
         "Requests to origins that failed, by any cause; causes by upstream: the other upstream_*_errors_total.";
     UPSTREAM_ACQUIRE_ERRORS: Counter Count "upstream_acquire_errors_total" ["upstream"]
         "Requests that got no connection to an upstream: all were busy for acquire_timeout, too many waited already, or no descriptor was left.";
+    UPSTREAM_BREAKER_ERRORS: Counter Count "upstream_breaker_errors_total" ["upstream"]
+        "Requests for which an upstream was not asked, because nearly all before them failed (breaker_ratio).";
     UPSTREAM_CONNECT_ERRORS: Counter Count "upstream_connect_errors_total" ["upstream"]
         "Connections to an upstream that could not be made, timeouts apart; the request goes on to the next endpoint where there is one.";
     UPSTREAM_TIMEOUT_ERRORS: Counter Count "upstream_timeout_errors_total" ["upstream", "stage"]
@@ -289,6 +291,20 @@ families! {
         "Answers of an upstream that are not HTTP/1.1, or not an answer to what was asked.";
     UPSTREAM_REQUEST_DURATION: Histogram Seconds "upstream_request_duration_seconds" ["upstream", "stage"]
         "How long an upstream took: connect (a new connection), first_byte (from sending the request until the final head was here), body (from there until the answer was whole, as fast as who wants it takes it). Of stages that were completed, whether a client waited or not.";
+    UPSTREAM_RETRIES: Counter Count "upstream_retries_total" ["upstream"]
+        "Requests sent again to another endpoint of an upstream, within retry_budget.";
+    UPSTREAM_HEDGES: Counter Count "upstream_hedges_total" ["upstream"]
+        "Requests sent to a second endpoint because the first had not answered after hedge_after.";
+    UPSTREAM_HEDGES_WON: Counter Count "upstream_hedges_won_total" ["upstream"]
+        "Of those, the ones that the second endpoint answered first.";
+    UPSTREAM_SHED: Counter Count "upstream_shed_total" ["upstream"]
+        "Requests refused because too many waited for a connection to an upstream (max_waiting), the least important first.";
+    UPSTREAM_EJECTIONS: Counter Count "upstream_ejections_total" ["upstream"]
+        "Times an endpoint of an upstream was left out for what requests met with there.";
+    UPSTREAM_BREAKS: Counter Count "upstream_breaker_trips_total" ["upstream"]
+        "Times a shard stopped asking an upstream because nearly all requests failed.";
+    UPSTREAM_BREAKER_OPEN: Gauge Count "upstream_breaker_open" ["upstream"]
+        "Shards that do not ask an upstream now.";
     UPSTREAM_CONNECTS: Counter Count "upstream_connects_total" []
         "Connections made to origins.";
     CONNECTION_POOL_ACTIVE: Gauge Count "connection_pool_active" ["upstream"]
@@ -301,6 +317,10 @@ families! {
         "The bound on connections to an upstream.";
     CONNECTION_POOL_EXHAUSTED: Counter Count "connection_pool_exhausted_total" ["upstream"]
         "Times a connection was wanted while the pool was at its bound.";
+    CONNECTION_POOL_REUSED: Counter Count "connection_pool_reused_total" ["upstream"]
+        "Requests that went to an upstream on a connection that had idled.";
+    CONNECTION_POOL_STALE: Counter Count "connection_pool_stale_total" ["upstream"]
+        "Idle connections that the upstream had closed when they were used; the request went out on another.";
     CONNECTION_POOL_WAIT: Summary Seconds "connection_pool_wait_seconds" ["upstream"]
         "How long requests waited for a connection to an upstream.";
 

@@ -18,6 +18,9 @@ use crate::{
     Words,
 };
 
+/// One of a pool's counters.
+type CounterOf = fn(&PoolCells) -> &Counter;
+
 /// The quantiles of `request_latency_seconds`.
 const QUANTILES: [f64; 7] = [0.5, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0];
 /// The targets of `slo_latency_target_seconds`.
@@ -251,10 +254,28 @@ impl Reader {
         self.by_upstream(out, &names::CONNECTION_POOL_WAITING, |pool| {
             pool.waiting.read()
         });
-        let mut exhausted = out.family(&names::CONNECTION_POOL_EXHAUSTED);
-        for (upstream, pools) in self.pools() {
-            let count: u64 = pools.map(|pool| pool.exhausted.read()).sum();
-            exhausted.sample([upstream], count);
+        self.by_upstream(out, &names::UPSTREAM_BREAKER_OPEN, |pool| {
+            pool.broken.read()
+        });
+        let counters: [(_, CounterOf); 9] = [
+            (&names::CONNECTION_POOL_EXHAUSTED, |pool| &pool.exhausted),
+            (&names::CONNECTION_POOL_REUSED, |pool| &pool.reused),
+            (&names::CONNECTION_POOL_STALE, |pool| {
+                &pool.stale_connections
+            }),
+            (&names::UPSTREAM_RETRIES, |pool| &pool.retries),
+            (&names::UPSTREAM_HEDGES, |pool| &pool.hedges),
+            (&names::UPSTREAM_HEDGES_WON, |pool| &pool.hedges_won),
+            (&names::UPSTREAM_SHED, |pool| &pool.shed),
+            (&names::UPSTREAM_EJECTIONS, |pool| &pool.ejections),
+            (&names::UPSTREAM_BREAKS, |pool| &pool.breaks),
+        ];
+        for (family, counter) in counters {
+            let mut samples = out.family(family);
+            for (upstream, pools) in self.pools() {
+                let count: u64 = pools.map(|pool| counter(pool).read()).sum();
+                samples.sample([upstream], count);
+            }
         }
         let mut waits = out.family(&names::CONNECTION_POOL_WAIT);
         for (upstream, pools) in self.pools() {
@@ -268,6 +289,7 @@ impl Reader {
     fn render_upstream_errors(&self, out: &mut Exposition) {
         let causes = [
             (&names::UPSTREAM_ACQUIRE_ERRORS, UpstreamError::Acquire),
+            (&names::UPSTREAM_BREAKER_ERRORS, UpstreamError::Breaker),
             (&names::UPSTREAM_CONNECT_ERRORS, UpstreamError::Connect),
             (&names::UPSTREAM_RESET_ERRORS, UpstreamError::Reset),
             (&names::UPSTREAM_PROTOCOL_ERRORS, UpstreamError::Protocol),

@@ -16,7 +16,9 @@ use base::{
 };
 use cache::policy::Rules;
 use cache::{Flights, HeapMemory, KeyHasher, Notify, StoreLimits, StripedStore};
-use proxy::{Mail, Pages, Parts, Proxy, Route, Settings, Upstream};
+use proxy::{
+    Mail, Member, Origins, Pages, Parts, Post, Priority, Proxy, Route, Settings, Upstream,
+};
 use telemetry::ShardCells;
 
 /// When every story begins.
@@ -302,20 +304,26 @@ impl Driver for Paper {
 
 /// The mailboxes of all shards in one.
 #[derive(Default)]
-struct Notices(Mutex<Vec<(ShardId, cache::FlightId)>>);
+struct Notices(Mutex<Vec<(ShardId, Mail)>>);
 
 impl Notices {
-    fn take(&self, shard: ShardId) -> Vec<cache::FlightId> {
+    fn take(&self, shard: ShardId) -> Vec<Mail> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mine = all.extract_if(.., |(to, _)| *to == shard);
-        mine.map(|(_, flight)| flight).collect()
+        mine.map(|(_, mail)| mail).collect()
     }
 }
 
 impl Notify for Notices {
     fn flight(&self, shard: ShardId, flight: cache::FlightId) {
+        self.post(shard, Mail::Flight(flight));
+    }
+}
+
+impl Post for Notices {
+    fn post(&self, shard: ShardId, mail: Mail) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.push((shard, flight));
+        all.push((shard, mail));
     }
 }
 
@@ -325,6 +333,7 @@ struct Node {
     memory: HeapMemory,
     store: Arc<Store>,
     flights: Arc<Flights<HeapMemory>>,
+    origins: Arc<Origins>,
     notices: Arc<Notices>,
 }
 
@@ -353,13 +362,16 @@ impl Node {
             cache: true,
             rules,
             slow_threshold: None,
+            priority: Priority::Normal,
         };
-        let upstream = Upstream::new("origin", vec![SocketAddr::from(([127, 0, 0, 1], 1))]);
+        let endpoint = Member::new(SocketAddr::from(([127, 0, 0, 1], 1)));
+        let upstream = Upstream::new("origin", vec![endpoint]);
         let mut settings = Settings::new(vec![route], vec![upstream]);
         settings.front_objects = 1024;
         adjust(&mut settings);
         let notices = Arc::new(Notices::default());
         Self {
+            origins: Origins::new(&settings, 2),
             settings: Arc::new(settings),
             memory: HeapMemory::new(memory_bytes),
             store: Arc::new(StripedStore::new(StoreLimits {
@@ -393,6 +405,8 @@ impl Node {
                 health: b"{\"status\":\"healthy\"}".to_vec(),
                 summary: b"{}".to_vec(),
             }),
+            origins: Arc::clone(&self.origins),
+            post: Arc::clone(&self.notices) as _,
         };
         World {
             proxy: Proxy::new(parts, io.now.moment),
@@ -447,8 +461,8 @@ impl World {
             for completion in batch.drain(..) {
                 self.proxy.complete(&mut self.io, completion);
             }
-            for flight in moved {
-                self.proxy.mail(Mail::Flight(flight));
+            for mail in moved {
+                self.proxy.mail(mail);
             }
             self.batch = batch;
             self.proxy.end_turn(&mut self.io);

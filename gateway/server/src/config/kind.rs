@@ -52,6 +52,10 @@ pub(crate) enum Kind {
     Host,
     /// `host:port`, one or a list.
     Endpoints,
+    /// The name of a field of requests.
+    FieldName,
+    /// Status codes of errors.
+    Statuses,
     /// This word, or the other kind.
     Or(&'static str, &'static Kind),
 }
@@ -107,6 +111,7 @@ impl Kind {
             Self::Addresses => list(raw, true, read_address),
             Self::Endpoints => list(raw, true, read_endpoint),
             Self::Cpus => list(raw, false, read_cpu),
+            Self::Statuses => list(raw, true, read_status),
             _ => self.read_one(raw).map_err(Refused::from),
         }
     }
@@ -125,7 +130,8 @@ impl Kind {
             Self::File => read_text(raw, "the path of a file, or \"\"", |_| true),
             Self::Name => read_text(raw, NAME_RULE, is_name),
             Self::Host => read_text(raw, HOST_RULE, |text| text.is_empty() || is_authority(text)),
-            Self::Or(..) | Self::Addresses | Self::Endpoints | Self::Cpus => {
+            Self::FieldName => read_text(raw, FIELD_RULE, is_field_name),
+            Self::Or(..) | Self::Addresses | Self::Endpoints | Self::Cpus | Self::Statuses => {
                 Err("a single value".to_owned())
             }
         }
@@ -171,6 +177,7 @@ impl Value {
 
 const NAME_RULE: &str =
     "a name of 1 to 63 letters, digits, `-`, `.` or `_`, and no `_` at its start";
+const FIELD_RULE: &str = "the name of a field, such as \"X-User\"";
 const HOST_RULE: &str = "a host without scheme or path, such as \"example.org\"";
 
 fn text(raw: &Raw) -> Option<&str> {
@@ -359,6 +366,18 @@ fn read_endpoint(raw: &Raw) -> Result<Value, String> {
 
 fn read_cpu(raw: &Raw) -> Result<Value, String> {
     read_count(raw, 0, u64::from(u16::MAX)).map_err(|_| expected("a CPU number", raw))
+}
+
+fn read_status(raw: &Raw) -> Result<Value, String> {
+    read_count(raw, 400, 599).map_err(|_| expected("a status from 400 to 599", raw))
+}
+
+/// A token (RFC 9110 §5.6.2).
+fn is_field_name(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
 }
 
 fn is_name(text: &str) -> bool {

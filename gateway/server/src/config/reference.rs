@@ -158,6 +158,8 @@ fn words(kind: &Kind) -> String {
         Kind::Span(min, max) => format!("time, {} to {}", units::span(*min), units::span(*max)),
         Kind::Addresses => "address or list of addresses".to_owned(),
         Kind::Cpus => "list of CPU numbers".to_owned(),
+        Kind::FieldName => "field name".to_owned(),
+        Kind::Statuses => "status, or list of them".to_owned(),
         Kind::Choice(words, _) => quoted(words),
         Kind::RequestPath => "request path, or `\"\"`".to_owned(),
         Kind::File => "file, or `\"\"`".to_owned(),

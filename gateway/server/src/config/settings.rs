@@ -146,8 +146,7 @@ pub(crate) struct Upstream {
     pub(crate) name: String,
     pub(crate) endpoints: Vec<String>,
     pub(crate) max_connections: usize,
-    #[serde(rename = "min_connections")]
-    _min_connections: usize,
+    pub(crate) min_connections: usize,
     #[serde(deserialize_with = "span")]
     pub(crate) connection_timeout: Span,
     #[serde(deserialize_with = "span")]
@@ -160,6 +159,45 @@ pub(crate) struct Upstream {
     pub(crate) max_lifetime: Span,
     #[serde(deserialize_with = "span")]
     pub(crate) acquire_timeout: Span,
+    pub(crate) max_waiting: usize,
+    pub(crate) balance: Balance,
+    pub(crate) hash_on: String,
+    #[serde(deserialize_with = "span")]
+    pub(crate) slow_start: Span,
+    pub(crate) concurrency: Concurrency,
+    pub(crate) total_timeout: WordOr<u64>,
+    pub(crate) retries: u32,
+    pub(crate) retry_budget: u32,
+    pub(crate) retry_body: usize,
+    pub(crate) retry_statuses: WordOr<Vec<u16>>,
+    pub(crate) hedge_after: WordOr<u64>,
+    pub(crate) eject_failures: u32,
+    pub(crate) eject_ratio: u32,
+    pub(crate) eject_latency: u32,
+    #[serde(deserialize_with = "span")]
+    pub(crate) eject_time: Span,
+    #[serde(deserialize_with = "span")]
+    pub(crate) eject_time_max: Span,
+    pub(crate) panic_threshold: u32,
+    pub(crate) breaker_ratio: u32,
+}
+
+/// How requests are spread over endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Balance {
+    PeakEwma,
+    LeastOutstanding,
+    RoundRobin,
+    Hash,
+}
+
+/// What bounds requests under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Concurrency {
+    Fixed,
+    Adaptive,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -182,6 +220,16 @@ pub(crate) struct Route {
     pub(crate) set_cookie: SetCookie,
     pub(crate) range_misses: RangeMisses,
     pub(crate) slow_threshold: WordOr<u64>,
+    pub(crate) priority: Priority,
+}
+
+/// What is let go of last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Priority {
+    Low,
+    Normal,
+    High,
 }
 
 /// What is fetched for a range of what is not stored.

@@ -164,7 +164,7 @@ fn watched(plan: &Plan) -> Vec<Watched> {
     upstreams
         .map(|upstream| Watched {
             name: upstream.name.clone(),
-            endpoints: upstream.endpoints.clone(),
+            endpoints: upstream.endpoints.iter().map(|it| it.address).collect(),
             connect_timeout: Duration::from_nanos(upstream.connect_timeout.0),
         })
         .collect()

@@ -111,8 +111,7 @@ fn render_shards(running: &Running, out: &mut Exposition) {
     }
     let mut bounds = out.family(&names::CONNECTION_POOL_MAX);
     for upstream in &running.plan.proxy.upstreams {
-        let all = upstream.connections_max * running.plan.shards.len();
-        bounds.sample([&upstream.name], all as u64);
+        bounds.sample([&upstream.name], upstream.connections_max as u64);
     }
 }
 

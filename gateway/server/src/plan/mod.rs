@@ -4,6 +4,7 @@
 mod checks;
 mod resources;
 mod token;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -13,8 +14,8 @@ use base::Span;
 use telemetry::Labels;
 
 use crate::config::{
-    Backend, Drain, Fault, Faults, LogFormat, LogShape, RangeMisses, Route, SetCookie, Settings,
-    Sheet, Source, Telemetry,
+    Backend, Drain, Fault, Faults, LogFormat, LogShape, Priority, RangeMisses, Route, SetCookie,
+    Settings, Sheet, Source, Telemetry,
 };
 use crate::host::Host;
 
@@ -188,17 +189,8 @@ impl Plan {
 /// What every shard's proxy is told. Bounds of the whole are split evenly, rounded up.
 fn data_plane(settings: &Settings, resources: &resources::Resources) -> proxy::Settings {
     let shards = resources.shards.len().max(1);
-    let upstreams = settings.upstream.iter().map(|upstream| proxy::Upstream {
-        name: upstream.name.clone(),
-        endpoints: Vec::new(),
-        connect_timeout: upstream.connection_timeout,
-        first_byte_timeout: upstream.first_byte_timeout,
-        read_timeout: upstream.read_timeout,
-        pool_idle_timeout: upstream.idle_timeout,
-        max_lifetime: upstream.max_lifetime,
-        acquire_timeout: upstream.acquire_timeout,
-        connections_max: (upstream.max_connections / shards).max(1),
-    });
+    let upstreams = settings.upstream.iter();
+    let upstreams = upstreams.map(|upstream| upstream::data_plane(upstream, shards));
     let mut data = proxy::Settings::new(routes(settings), upstreams.collect());
     data.limits = limits(settings, resources.clients.div_ceil(shards));
     data.health_path = settings.api_gateway.health_path.clone().into_bytes();
@@ -234,6 +226,11 @@ fn routes(settings: &Settings) -> Vec<proxy::Route> {
                 cache: route.cache,
                 rules: rules(route),
                 slow_threshold: route.slow_threshold.value().map(base::Span),
+                priority: match route.priority {
+                    Priority::Low => proxy::Priority::Low,
+                    Priority::Normal => proxy::Priority::Normal,
+                    Priority::High => proxy::Priority::High,
+                },
             })
         })
         .collect()

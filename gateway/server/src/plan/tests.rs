@@ -203,7 +203,7 @@ fn every_key_of_the_data_plane_arrives() {
     assert_eq!(plan.proxy.object_bytes_max, 1 << 10);
     assert_eq!(plan.proxy.front_objects, 10);
     let upstream = plan.proxy.upstreams.first().expect("one");
-    assert_eq!(upstream.connections_max, 4);
+    assert_eq!(upstream.connections_max, 8);
     assert_eq!(upstream.connect_timeout, Span::from_secs(3));
     assert_eq!(upstream.first_byte_timeout, Span::from_secs(4));
     assert_eq!(upstream.read_timeout, Span::from_secs(5));
