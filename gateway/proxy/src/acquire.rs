@@ -200,17 +200,16 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         Some((waiter, late))
     }
 
-    /// When the fetch that waits longest for a connection gives up, or spare connections are to be made.
+    /// When the fetch that waits longest for a connection gives up, one is sent to a second endpoint, or spare connections are to
+    /// be made.
     pub(crate) fn waiting_deadline(&self) -> Option<Moment> {
         let pools = self.pools.iter().zip(&self.settings.upstreams);
         let deadlines = pools.filter_map(|(pool, upstream)| {
             let wait = pool.longest_wait();
             let wait = wait.map(|since| since + upstream.acquire_timeout);
             let fill = (pool.open < upstream.connections_min).then_some(pool.next_fill);
-            match (wait, fill) {
-                (Some(wait), Some(fill)) => Some(wait.min(fill)),
-                (wait, fill) => wait.or(fill),
-            }
+            let hedge = pool.hedges.front().map(|(_, at)| *at);
+            [wait, fill, hedge].into_iter().flatten().min()
         });
         let now = self.moved_pools.then_some(Moment(0));
         now.or(deadlines.min())

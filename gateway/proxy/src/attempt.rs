@@ -191,8 +191,27 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             .is_some_and(|fetch| fetch.hedge == Some(socket))
     }
 
+    /// Sends on what has waited for its first endpoint for long enough.
+    pub(crate) fn hedge_due(&mut self, io: &mut D) {
+        let now = io.now().moment;
+        for index in 0..self.pools.len() {
+            while let Some((ticket, _)) = self
+                .pools
+                .get_mut(index)
+                .and_then(|pool| pool.hedges.pop_front_if(|(_, at)| *at <= now))
+            {
+                let waits = self.fetches.at(ticket).is_some_and(|fetch| {
+                    fetch.stage == Stage::Head && fetch.carry.is_empty() && !fetch.hedged
+                });
+                if waits {
+                    self.hedge(io, ticket);
+                }
+            }
+        }
+    }
+
     /// The first endpoint takes its time: a second one is asked the same.
-    pub(crate) fn hedge(&mut self, io: &mut D, ticket: Ticket) {
+    fn hedge(&mut self, io: &mut D, ticket: Ticket) {
         let Some(slot) = self.slot_of(ticket) else {
             return;
         };
@@ -258,6 +277,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             .map(|conn| (conn.upstream, conn.slot, conn.served));
         if let Some((id, slot, 0)) = conn {
             self.mark_failed(io, id, Some(slot), false);
+            if let Some(fetch) = self.fetches.at(ticket) {
+                fetch.tried.push(slot);
+            }
         }
         self.drop_second(io, ticket);
     }

@@ -164,6 +164,8 @@ pub struct Proxy<D: Driver, S> {
     moved_pools: bool,
     /// Some upstream keeps connections without being asked.
     fills: bool,
+    /// Some upstream's requests may go to a second endpoint.
+    hedges: bool,
     fetches: Arena<Box<Fetch<D>>>,
     followers: HashMap<FlightId, Followers<D>>,
     /// Flights that a fetch of this shard leads.
@@ -228,11 +230,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             members.permits.forget(shard);
             Pool::new(members, shard, seed, now)
         });
-        let fills = parts.settings.upstreams.iter();
+        let upstreams = parts.settings.upstreams.iter();
         Self {
             shard,
             pools: pools.collect(),
-            fills: fills.clone().any(|it| it.connections_min > 0),
+            fills: upstreams.clone().any(|it| it.connections_min > 0),
+            hedges: upstreams.clone().any(|it| it.hedge_after.is_some()),
             front: Front::new(parts.settings.front_objects),
             notes: Notes::new(&parts.settings),
             scribe: Scribe::new(&parts.settings, Arc::clone(&parts.cells)),
@@ -360,6 +363,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         if self.fills {
             self.fill_pools(io);
+        }
+        if self.hedges {
+            self.hedge_due(io);
         }
         // Each pass serves what the one before set in motion; a client's step is bounded by its window.
         loop {

@@ -123,9 +123,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let now = io.now().moment;
         let deadline = match upstream.filter(|_| fetch.asked_whole) {
             Some(upstream) => {
-                let patience = upstream.first_byte_timeout;
-                let patience = fetch.hedges(upstream).unwrap_or(patience).min(patience);
-                now + patience
+                let pool = self.pools.get_mut(usize::from(fetch.order.upstream.0));
+                if let (Some(after), Some(pool)) = (fetch.hedges(upstream), pool) {
+                    pool.hedges.push_back((ticket, now + after));
+                }
+                now + upstream.first_byte_timeout
             }
             None => Moment(u64::MAX),
         };

@@ -135,7 +135,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 let reason = "connecting to the origin timed out";
                 self.attempt_failed(io, ticket, late, 504, reason);
             }
-            Some(Stage::Head) => self.head_of_answer_late(io, ticket, socket, now),
+            Some(Stage::Head) => {
+                let late = UpstreamError::Timeout(UpstreamStage::FirstByte);
+                let reason = "the origin did not answer in time";
+                self.attempt_failed(io, ticket, late, 504, reason);
+            }
             Some(Stage::Body) => {
                 let late = UpstreamError::Timeout(UpstreamStage::Body);
                 self.fail(
@@ -168,30 +172,6 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 self.set_conn_deadline(socket, deadline);
             }
             None => self.close_conn(io, socket, Closing::Orderly),
-        }
-    }
-
-    /// No answer yet: a second endpoint is asked, too, where that is wanted and safe; else it is too late.
-    fn head_of_answer_late(&mut self, io: &mut D, ticket: Ticket, socket: SocketId, now: Moment) {
-        let Some(fetch) = self.fetches.at(ticket) else {
-            return;
-        };
-        let (total_by, asked_whole) = (fetch.total_by, fetch.asked_whole);
-        let upstream = self.settings.upstream(fetch.order.upstream);
-        let after = upstream.and_then(|upstream| {
-            let after = fetch.hedges(upstream)?;
-            Some(Span(upstream.first_byte_timeout.0.saturating_sub(after.0)))
-        });
-        match after.filter(|_| asked_whole && now < total_by) {
-            Some(rest) if rest > Span::ZERO => {
-                self.hedge(io, ticket);
-                self.set_conn_deadline(socket, (now + rest).min(total_by));
-            }
-            _ => {
-                let late = UpstreamError::Timeout(UpstreamStage::FirstByte);
-                let reason = "the origin did not answer in time";
-                self.attempt_failed(io, ticket, late, 504, reason);
-            }
         }
     }
 

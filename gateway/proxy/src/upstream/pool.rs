@@ -1,5 +1,6 @@
 //! One upstream as one shard sees it: its endpoints with the connections this shard has to them, and who waits for one.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use base::{Moment, ShardId, SocketId, Span};
@@ -12,6 +13,7 @@ use super::endpoint::{Ejection, Endpoint, State};
 use super::latency::Latency;
 use super::members::Members;
 use super::waiting::Waiting;
+use crate::table::Ticket;
 
 /// The place of an endpoint in its pool. It is given to another only when no connection to the one before is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +70,8 @@ pub(crate) struct Pool {
     pub(crate) budget: Budget,
     pub(crate) breaker: Breaker,
     pub(crate) concurrency: Concurrency,
+    /// Fetches that are sent to a second endpoint, too, should they have no answer by then: in order, for all wait as long.
+    pub(crate) hedges: VecDeque<(Ticket, Moment)>,
     /// When spare connections are made again.
     pub(crate) next_fill: Moment,
     random: u64,
@@ -106,6 +110,7 @@ impl Pool {
             budget: Budget::new(now),
             breaker: Breaker::default(),
             concurrency: Concurrency::new(),
+            hedges: VecDeque::new(),
             next_fill: now,
             random: seed ^ u64::from(shard.0),
             choices: Vec::new(),

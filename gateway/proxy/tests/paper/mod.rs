@@ -55,6 +55,8 @@ pub struct Paper {
 /// A socket on paper.
 #[derive(Default)]
 pub struct Socket {
+    /// Of an origin's.
+    pub address: Option<SocketAddr>,
     pub sent: Vec<u8>,
     pub sends: usize,
     pub sending: bool,
@@ -225,8 +227,9 @@ impl Driver for Paper {
 
     fn accept(&mut self, _: ListenerId, _: bool) {}
 
-    fn connect(&mut self, _: SocketAddr) -> Result<SocketId, Full> {
+    fn connect(&mut self, address: SocketAddr) -> Result<SocketId, Full> {
         let socket = self.open();
+        self.sockets[socket.index as usize].address = Some(address);
         self.connects.push_back(socket);
         self.outward.push(socket.index);
         Ok(socket)
@@ -441,6 +444,17 @@ impl World {
     ) -> (Self, Self) {
         let node = Node::by(rules, adjust, memory_bytes);
         (node.shard(0), node.shard(1))
+    }
+
+    /// Two shards of one node whose upstream is adjusted, and its endpoints.
+    pub fn pair_before(adjust: impl FnOnce(&mut Upstream)) -> (Self, Self, Arc<Origins>) {
+        let node = Node::new(|settings| adjust(&mut settings.upstreams[0]), 64 << 20);
+        (node.shard(0), node.shard(1), Arc::clone(&node.origins))
+    }
+
+    /// Before an upstream that is adjusted.
+    pub fn before(adjust: impl FnOnce(&mut Upstream)) -> Self {
+        Self::with(|settings| adjust(&mut settings.upstreams[0]), 64 << 20)
     }
 
     /// Two shards of one node.
