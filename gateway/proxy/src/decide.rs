@@ -1,5 +1,6 @@
 //! What becomes of a request: a built-in page, a hit, a wait for somebody else's fetch, or a fetch of its own.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base::{Driver, SocketId};
@@ -43,9 +44,9 @@ pub(crate) struct Question<'q> {
 
 impl Question<'_> {
     /// What the access log gets of it.
-    pub(crate) fn said<D: Driver>(&self, io: &D) -> Said<'_> {
+    pub(crate) fn said(&self, peer: Option<SocketAddr>) -> Said<'_> {
         Said {
-            peer: io.peer(self.socket),
+            peer,
             head: self.head,
             id: self.id,
         }

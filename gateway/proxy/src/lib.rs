@@ -8,6 +8,7 @@
 //!
 //! Deliberately absent: clocks, sockets, random sources, threads, and any queue without a bound.
 
+mod address;
 mod answer;
 mod body;
 mod client;

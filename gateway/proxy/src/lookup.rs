@@ -302,7 +302,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     pub(crate) fn exchange_of(
-        &self,
+        &mut self,
         io: &D,
         question: &Question<'_>,
         facts: RequestFacts,
@@ -312,8 +312,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let (asked, timing) = (question.asked, question.timing());
         let mut exchange = Exchange::new(asked, timing, cache, question.id, body, facts);
         exchange.head = question.head.into();
-        if self.cells.log.is_on() {
-            exchange.peer = io.peer(question.socket);
+        if self.cells.log.is_on()
+            && let Some(client) = self.clients.at(question.socket)
+        {
+            exchange.peer = client.address(io, question.socket);
         }
         exchange.tries = question.tries;
         exchange.about = question.about(self.backlog);

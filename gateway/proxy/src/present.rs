@@ -94,8 +94,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         served: Served,
     ) -> Flow {
         let now = io.now().wall;
-        let work = self.clients.at(question.socket);
-        let Some(work) = work.and_then(|client| client.work.as_mut()) else {
+        let Some(client) = self.clients.at(question.socket) else {
+            return Flow::Wait;
+        };
+        let Some(work) = client.work.as_mut() else {
             return Flow::Wait;
         };
         let from = io.stamp();
@@ -127,7 +129,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             ..question.about(self.backlog)
         };
         if self.scribe.draws(304) {
-            self.scribe.say(work, &question.said(io));
+            let asker = client.source.asker(work, io, question.socket);
+            self.scribe.say(work, &question.said(asker));
         }
         work.record(question.asked, (304, served.label()), &timing, about);
         self.answered(question.socket, question.asked)
