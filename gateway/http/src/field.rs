@@ -62,6 +62,8 @@ pub enum Name {
     XRequestId,
     Http2Settings,
     Warning,
+    XForwardedProto,
+    XForwardedHost,
 }
 
 /// Where a field lies, as offsets from the head's first byte.

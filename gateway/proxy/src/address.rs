@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use base::{Driver, SocketId};
 use cache::NodeStore;
+use http::Fields;
 
 use crate::Proxy;
 use crate::client::{Client, Work};
@@ -57,6 +58,33 @@ impl<D: Driver> Client<D> {
 }
 
 impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
+    /// Notes whom a trusted proxy on this connection names in the request that is decided on.
+    pub(crate) fn believe(&mut self, io: &D, socket: SocketId, fields: &Fields<'_>) {
+        let Some(client) = self.clients.at(socket) else {
+            return;
+        };
+        let source = client.source.get(io, socket).map(|address| address.ip());
+        let trail = self.settings.forwarding.trail(source, fields);
+        let trail = trail.unwrap_or_default();
+        if let Some(work) = client.work.as_mut() {
+            (work.believed, work.is_secure) = (trail.asker, trail.is_secure);
+        }
+    }
+
+    /// The scheme under which the client asks, as believed.
+    #[inline]
+    pub(crate) fn scheme(&mut self, socket: SocketId) -> &'static str {
+        if !self.settings.forwarding.is_read() {
+            return "http";
+        }
+        let work = self.clients.at(socket);
+        let work = work.and_then(|client| client.work.as_ref());
+        match work.is_some_and(|work| work.is_secure) {
+            true => "https",
+            false => "http",
+        }
+    }
+
     /// Who asks, as believed, from the decision on a request to its end: what logs, limits and the fields towards origins
     /// tell. One system call a connection, made by the first who asks. IPv4 addresses are never in their IPv6 form.
     pub(crate) fn client_address(&mut self, io: &D, socket: SocketId) -> Option<IpAddr> {

@@ -82,6 +82,8 @@ pub(crate) struct Work<D: Driver> {
     pub(crate) body_since: Moment,
     /// Who asks, where a trusted proxy says so.
     pub(crate) believed: Option<IpAddr>,
+    /// A trusted proxy says that it asks under TLS.
+    pub(crate) is_secure: bool,
 }
 
 /// Answers to be counted when the kernel has taken them: alike ones in a row (pipelined hits) are one.
@@ -237,6 +239,7 @@ impl<D: Driver> Work<D> {
             body_received: 0,
             body_since: Moment(0),
             believed: None,
+            is_secure: false,
         }
     }
 
@@ -263,6 +266,7 @@ impl<D: Driver> Work<D> {
         self.waits_since = None;
         self.body_received = 0;
         self.believed = None;
+        self.is_secure = false;
     }
 
     /// Notes an answer made at once, whose last byte is in the output.

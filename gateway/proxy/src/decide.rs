@@ -98,6 +98,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             variant: Vec::new(),
             alone: false,
         };
+        if self.settings.forwarding.is_read() {
+            self.believe(io, socket, &request.fields);
+        }
         if let Some(flow) = self.built_in(io, &mut question) {
             return flow;
         }
@@ -136,7 +139,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         let facts = RequestFacts::of(request, &rules);
         let view = KeyView {
-            scheme: "http",
+            scheme: self.scheme(question.socket),
             host,
             target,
         };

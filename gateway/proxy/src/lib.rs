@@ -17,6 +17,7 @@ mod completion;
 mod decide;
 mod fetch;
 mod follow;
+mod forwarding;
 mod index_turn;
 mod lookup;
 mod notes;
@@ -46,6 +47,7 @@ use telemetry::ShardCells;
 
 use crate::notes::Notes;
 
+pub use forwarding::{ForwardedFields, Forwarding};
 pub use settings::{Limits, Route, Settings, Upstream};
 
 use answer::DateCache;

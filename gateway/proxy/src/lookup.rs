@@ -18,9 +18,10 @@ use telemetry::{CacheLabel, RouteLabel, Stage};
 use crate::client::{Answer, Exchange, Patience};
 use crate::decide::Question;
 use crate::fetch::{Fetch, Missing, Order};
+use crate::forwarding::Hop;
 use crate::present::Served;
 use crate::read::Flow;
-use crate::request::{self, Wish};
+use crate::request::{self, Wish, Writer};
 use crate::timing::Reading;
 use crate::{Followers, Proxy};
 
@@ -248,6 +249,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         if self.is_too_long(question.request) {
             return self.answer_local(io, question, 413, "request body too long");
         }
+        if request::goes_in_a_circle(question.request) {
+            return self.answer_local(io, question, 508, "the request goes in a circle");
+        }
         let joined = match &forward.key {
             Some(key) if forward.sharing == Sharing::Shared => {
                 Some(self.join(io, key, &forward.variant))
@@ -380,7 +384,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     fn fetch_for(
-        &self,
+        &mut self,
         io: &D,
         question: &Question<'_>,
         forward: Forward<D>,
@@ -403,15 +407,25 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             upgrade: request::wants_upgrade(request),
             conditions: &conditions,
         };
+        let source = self.clients.at(question.socket);
+        let source = source.and_then(|client| client.source.get(io, question.socket));
         let host = if request.host.is_empty() {
             &self.settings.default_host
         } else {
             request.host
         };
+        let writer = Writer {
+            forwarding: &self.settings.forwarding,
+            hop: Hop {
+                source: source.map(|address| address.ip()),
+                host: &host.to_ascii_lowercase(),
+            },
+            id: question.id,
+        };
         let order = Order {
             upstream: forward.way.upstream,
             rules: forward.way.rules,
-            head: request::head(request, host, wish, question.id),
+            head: writer.head(request, wish),
             asked: question.head.into(),
             method: request.method,
             facts: forward.facts,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use base::{Closing, Driver, SocketId, Wall, limits};
 use cache::policy::{self, HeadSays, Reason, Terms, Trouble};
 use cache::{Body, BodyWriter, Brought, Head, Key, KeyView, Leader, NodeStore, Object, Variant};
+use http::vary::Vary;
 use http::{
     BodyDecoder, BodyLength, FieldTable, Method, Name, Parsed, Refusal, Response, parse_request,
     parse_response, repair_response,
@@ -16,6 +17,7 @@ use crate::Proxy;
 use crate::answer::{self, PassedLength, Told};
 use crate::client::{Answer, Bytes};
 use crate::fetch::{Copy, Filling, Stage};
+use crate::forwarding::depends_on_asker;
 use crate::index_turn::Landing;
 use crate::table::Ticket;
 
@@ -346,6 +348,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return Err(Reason::TooLarge.as_str());
         }
         let Some(variant) = self.variant_for(&asked, response) else {
+            self.expect_passing(io, &key);
             return Err("vary");
         };
         let head = Head {
@@ -368,6 +371,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     pub(crate) fn variant_for(&mut self, asked: &[u8], response: &Response<'_>) -> Option<Variant> {
         if !response.fields.has(Name::Vary) {
             return Some(Variant::default());
+        }
+        let Vary::Names(names) = Vary::read(response.fields.all(Name::Vary)) else {
+            return None;
+        };
+        if names.as_slice().iter().any(|name| depends_on_asker(name)) {
+            return None;
         }
         let mut table = FieldTable::new();
         match parse_request(asked, &mut table, &self.settings.limits.head) {

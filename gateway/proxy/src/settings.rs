@@ -7,6 +7,8 @@ use base::{RouteId, Span, UpstreamId, limits};
 use cache::policy::Rules;
 use http::HeadLimits;
 
+use crate::forwarding::Forwarding;
+
 /// Everything a shard's proxy is told at start.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -32,6 +34,8 @@ pub struct Settings {
     pub sample_one_in: Option<u32>,
     /// Of how many requests the access log gets one, failed ones aside, where the shard's cells have room for it; none: there is no log.
     pub log_one_in: Option<NonZeroU32>,
+    /// Whom requests come from: who is believed, and what origins are told.
+    pub forwarding: Forwarding,
 }
 
 /// Bounds towards clients.
@@ -161,6 +165,7 @@ impl Settings {
             slow_threshold: Some(Span::from_millis(1)),
             sample_one_in: None,
             log_one_in: None,
+            forwarding: Forwarding::default(),
         }
     }
 

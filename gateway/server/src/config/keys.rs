@@ -108,6 +108,12 @@ pub(crate) const SECTIONS: &[Section] = &[
               equal ones the one with a host, then the first. Repeat the section for each.",
         keys: ROUTE,
     },
+    Section {
+        name: "forwarded",
+        repeated: false,
+        doc: "Whom requests come from: which proxies in front are believed, and what origins are told.",
+        keys: FORWARDED,
+    },
 ];
 
 const KIB: u64 = 1 << 10;
@@ -543,6 +549,24 @@ const ROUTE: &[Key] = &[
         "as_asked",
         "What is fetched for a range of what is not stored: that range, which is stored and put together with others of \
          the same strong ETag, or the whole, once for all who wait.",
+    ),
+];
+
+const FORWARDED: &[Key] = &[
+    key(
+        "trusted_proxies",
+        Kind::Networks,
+        "[]",
+        "Addresses and networks of proxies in front whose word counts: who the client is (logs and limits go by that), and \
+         whether it asked under TLS (which is in the key of the cache). Trust only proxies that do not pass on what clients \
+         write in these fields.",
+    ),
+    key(
+        "fields",
+        Kind::Choice(&["x-forwarded", "forwarded", "off"], &[]),
+        "x-forwarded",
+        "What is read from trusted proxies and written towards origins: X-Forwarded-For, -Proto and -Host; Forwarded \
+         (RFC 7239); or nothing. What others say in any of these fields is removed.",
     ),
 ];
 

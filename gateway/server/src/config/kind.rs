@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use base::Network;
+
 use super::units;
 
 /// A value as written, before anybody knows what it should be. Spans are byte ranges of the file.
@@ -54,6 +56,8 @@ pub(crate) enum Kind {
     Endpoints,
     /// This word, or the other kind.
     Or(&'static str, &'static Kind),
+    /// Addresses or networks, none, one or a list.
+    Networks,
 }
 
 /// A value that its key accepts.
@@ -107,6 +111,7 @@ impl Kind {
             Self::Addresses => list(raw, true, read_address),
             Self::Endpoints => list(raw, true, read_endpoint),
             Self::Cpus => list(raw, false, read_cpu),
+            Self::Networks => list_or_none(raw, read_network),
             _ => self.read_one(raw).map_err(Refused::from),
         }
     }
@@ -125,7 +130,7 @@ impl Kind {
             Self::File => read_text(raw, "the path of a file, or \"\"", |_| true),
             Self::Name => read_text(raw, NAME_RULE, is_name),
             Self::Host => read_text(raw, HOST_RULE, |text| text.is_empty() || is_authority(text)),
-            Self::Or(..) | Self::Addresses | Self::Endpoints | Self::Cpus => {
+            Self::Or(..) | Self::Addresses | Self::Endpoints | Self::Cpus | Self::Networks => {
                 Err("a single value".to_owned())
             }
         }
@@ -316,6 +321,19 @@ fn list(
     Ok(Value::List(items))
 }
 
+/// A list that may be empty, or one item standing alone.
+fn list_or_none(raw: &Raw, read: impl Fn(&Raw) -> Result<Value, String>) -> Result<Value, Refused> {
+    let is_empty = match raw {
+        Raw::List(items) => items.is_empty(),
+        Raw::Bare(text) => bare_items(text).next().is_none(),
+        _ => false,
+    };
+    match is_empty {
+        true => Ok(Value::List(Vec::new())),
+        false => list(raw, true, read),
+    }
+}
+
 /// The items of a list in a flag or in the environment, with or without TOML's brackets and quotes.
 fn bare_items(text: &str) -> impl Iterator<Item = &str> {
     let inner = text
@@ -355,6 +373,14 @@ fn read_endpoint(raw: &Raw) -> Result<Value, String> {
         return Ok(Value::Text(written.to_owned()));
     }
     Err(expected(RULE, raw))
+}
+
+fn read_network(raw: &Raw) -> Result<Value, String> {
+    const RULE: &str = "an address or a network, such as \"10.0.0.0/8\"";
+    let network = text(raw).unwrap_or_default().parse::<Network>();
+    network
+        .map(|network| Value::Text(network.to_string()))
+        .map_err(|why| expected(&format!("{RULE} ({why})"), raw))
 }
 
 fn read_cpu(raw: &Raw) -> Result<Value, String> {

@@ -19,7 +19,8 @@ pub(crate) use fault::{Fault, Faults, Source};
 pub(crate) use nearest::nearest;
 pub(crate) use render::effective;
 pub(crate) use settings::{
-    Backend, Drain, LogFormat, LogShape, RangeMisses, Route, SetCookie, Settings, Telemetry,
+    Backend, Drain, ForwardedFields, LogFormat, LogShape, RangeMisses, Route, SetCookie, Settings,
+    Telemetry,
 };
 pub(crate) use sheet::{Inputs, Sheet};
 #[cfg(test)]

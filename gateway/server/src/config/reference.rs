@@ -164,6 +164,7 @@ fn words(kind: &Kind) -> String {
         Kind::Name => "name".to_owned(),
         Kind::Host => "host name, or `\"\"`".to_owned(),
         Kind::Endpoints => "`host:port` or list of them".to_owned(),
+        Kind::Networks => "address, network, or list of them".to_owned(),
         Kind::Or(word, inner) => format!("{}, or `\"{word}\"`", words(inner)),
     }
 }
