@@ -240,6 +240,18 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// Whether `text` is a field's name: a token (RFC 9110 §5.1).
+#[must_use]
+pub fn is_field_name(text: &[u8]) -> bool {
+    scan::is_whole_token(text)
+}
+
+/// Whether `text` may be a field's value: without controls but tabs (RFC 9110 §5.5).
+#[must_use]
+pub fn is_field_value(text: &[u8]) -> bool {
+    scan::value_end(text, 0) == text.len()
+}
+
 #[inline]
 fn part(head: &[u8], (start, end): (u32, u32)) -> &[u8] {
     head.get(start as usize..end as usize).unwrap_or_default()

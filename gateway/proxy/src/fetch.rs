@@ -10,6 +10,8 @@ use cache::policy::{RequestFacts, Rules};
 use cache::{BodyWriter, Key, Leader, Object};
 use http::{BodyDecoder, BodyLength, Method};
 
+use telemetry::RouteLabel;
+
 use crate::client::{Bytes, Output};
 use crate::table::Ticket;
 
@@ -32,6 +34,8 @@ pub(crate) struct Order {
     pub(crate) why: &'static str,
     /// More of why.
     pub(crate) detail: Option<&'static str>,
+    /// Which rules of fields it went under.
+    pub(crate) route: RouteLabel,
 }
 
 /// A request to an origin under way.

@@ -27,6 +27,7 @@ mod origin_body;
 mod present;
 mod read;
 mod request;
+mod rewrite;
 mod scribe;
 mod serve;
 mod settings;
@@ -48,6 +49,7 @@ use telemetry::ShardCells;
 use crate::notes::Notes;
 
 pub use forwarding::{ForwardedFields, Forwarding};
+pub use rewrite::{FieldEdits, Rewrite, Variable};
 pub use settings::{Limits, Route, Settings, Upstream};
 
 use answer::DateCache;

@@ -22,6 +22,7 @@ use crate::forwarding::Hop;
 use crate::present::Served;
 use crate::read::Flow;
 use crate::request::{self, Wish, Writer};
+use crate::rewrite::Values;
 use crate::timing::Reading;
 use crate::{Followers, Proxy};
 
@@ -407,25 +408,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             upgrade: request::wants_upgrade(request),
             conditions: &conditions,
         };
-        let source = self.clients.at(question.socket);
-        let source = source.and_then(|client| client.source.get(io, question.socket));
-        let host = if request.host.is_empty() {
-            &self.settings.default_host
-        } else {
-            request.host
-        };
-        let writer = Writer {
-            forwarding: &self.settings.forwarding,
-            hop: Hop {
-                source: source.map(|address| address.ip()),
-                host: &host.to_ascii_lowercase(),
-            },
-            id: question.id,
-        };
+        let head = self.request_head(io, question, wish);
         let order = Order {
             upstream: forward.way.upstream,
             rules: forward.way.rules,
-            head: writer.head(request, wish),
+            head,
             asked: question.head.into(),
             method: request.method,
             facts: forward.facts,
@@ -434,10 +421,42 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             key: forward.key,
             why: forward.why,
             detail: forward.detail,
+            route: question.asked.route,
         };
         let (basis, missing) = (forward.basis, forward.missing);
         let now = io.now().wall;
         Fetch::new(Box::new(order), basis, missing, client, leader, now)
+    }
+
+    /// The head of the request that an origin gets.
+    fn request_head(&mut self, io: &D, question: &Question<'_>, wish: Wish<'_>) -> Vec<u8> {
+        let Question {
+            socket, request, ..
+        } = *question;
+        let source = self.clients.at(socket);
+        let source = source.and_then(|client| client.source.get(io, socket));
+        let asker = self.client_address(io, socket);
+        let asker = asker.map_or_else(|| "unknown".to_owned(), |asker| asker.to_string());
+        let host = match request.host {
+            b"" => &self.settings.default_host,
+            host => host,
+        };
+        let Some(route) = self.settings.route_of(question.asked.route) else {
+            return Vec::new();
+        };
+        let writer = Writer {
+            forwarding: &self.settings.forwarding,
+            hop: Hop {
+                source: source.map(|address| address.ip()),
+                host: &host.to_ascii_lowercase(),
+            },
+            route,
+            values: Values {
+                client_address: asker.as_bytes(),
+                request_id: question.id,
+            },
+        };
+        writer.head(request, wish)
     }
 
     /// Asks the origin behind the back of a client that is answered stale, unless somebody does so already

@@ -1,11 +1,15 @@
 //! Heads of requests to origins.
 
+use std::borrow::Cow;
+
 use base::limits;
 use http::write::Decimal;
 use http::{BodyLength, Method, Name, Request, Target, Version};
 
 use crate::answer::{Sink as _, field, stays};
 use crate::forwarding::{Forwarding, Hop};
+use crate::rewrite::Values;
+use crate::settings::Route;
 
 /// What is asked of an origin beside what the client asked.
 #[derive(Clone, Copy, Debug)]
@@ -25,27 +29,31 @@ pub(crate) struct Writer<'a> {
     /// The client, with the authority that it asked for, in the lower case that the answer is stored under
     /// (RFC 3986 §6.2.2.1).
     pub(crate) hop: Hop<'a>,
-    pub(crate) id: &'a [u8],
+    pub(crate) route: &'a Route,
+    pub(crate) values: Values<'a>,
 }
 
 impl Writer<'_> {
-    /// The head (RFC 9110 §7.6): target byte for byte, the authority asked for as Host, hop-by-hop fields left out, framing
-    /// written anew.
+    /// The head (RFC 9110 §7.6): the target byte for byte and the authority asked for as Host where the route has no other,
+    /// hop-by-hop fields left out, framing written anew. Fields that the route puts come last.
     pub(crate) fn head(&self, request: &Request<'_>, wish: Wish<'_>) -> Vec<u8> {
         let mut out = Vec::with_capacity(request.length + 256);
+        let rewrite = &self.route.rewrite;
+        let (host, edits) = (&rewrite.host, &rewrite.request);
         out.put(request.method_bytes);
         out.put(b" ");
-        out.put(match request.target {
-            Target::Path => request.path_and_query,
-            Target::Asterisk => b"*",
+        out.put(&match request.target {
+            Target::Path => rewrite.target(&self.route.prefix, request.path_and_query),
+            Target::Asterisk => Cow::Borrowed(&b"*"[..]),
         });
         out.put(b" HTTP/1.1\r\n");
-        field(&mut out, b"Host", self.hop.host);
+        field(&mut out, b"Host", host.as_deref().unwrap_or(self.hop.host));
         let trail = self.forwarding.trail(self.hop.source, &request.fields);
         for (name, written, value) in request.fields.iter() {
             if !passes(name, wish)
                 || request.fields.is_listed(written)
                 || !self.forwarding.passes(name, written, trail.is_some())
+                || edits.removes(name, written)
             {
                 continue;
             }
@@ -55,12 +63,15 @@ impl Writer<'_> {
             }
         }
         self.forwarding
-            .write(&mut out, &request.fields, trail, self.hop, |_| false);
+            .write(&mut out, &request.fields, trail, self.hop, |name| {
+                edits.removes(name, b"")
+            });
         out.put(match request.version {
             Version::Http11 => b"Via: 1.1 ultragate\r\n",
             Version::Http10 => b"Via: 1.0 ultragate\r\n",
         });
-        field(&mut out, b"X-Request-Id", self.id);
+        field(&mut out, b"X-Request-Id", self.values.request_id);
+        edits.put(&mut out, self.values);
         out.put(wish.conditions);
         framing(&mut out, request);
         if wish.upgrade {

@@ -59,7 +59,16 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             resident.whole()
         };
         let body = body.filter(|body| body.len() <= limits::COPY_BODY_BYTES_MAX);
-        let prefix = resident.prefix(|| answer::hit_prefix(object));
+        let settings = &self.settings;
+        // A key has one route, so that what a route makes of its answers is made of them once.
+        let prefix = resident.prefix(|| {
+            let prefix = answer::hit_prefix(object);
+            let edits = settings.answer_edits(asked.route);
+            match edits {
+                Some(edits) => edits.apply(&prefix),
+                None => prefix,
+            }
+        });
         let need = prefix.len() + HIT_ROOM + id.len() + body.map_or(0, <[u8]>::len);
         let lifetime = &object.terms.lifetime;
         let age = lifetime.age(io.now().wall);

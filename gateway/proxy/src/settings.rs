@@ -6,8 +6,10 @@ use std::num::NonZeroU32;
 use base::{RouteId, Span, UpstreamId, limits};
 use cache::policy::Rules;
 use http::HeadLimits;
+use telemetry::RouteLabel;
 
 use crate::forwarding::Forwarding;
+use crate::rewrite::{FieldEdits, Rewrite};
 
 /// Everything a shard's proxy is told at start.
 #[derive(Clone, Debug)]
@@ -16,6 +18,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Routes, in the order in which they are tried; [`Settings::new`] sorts them.
     routes: Vec<Route>,
+    /// One of them changes answers.
+    edits_answers: bool,
     /// Upstreams, by [`UpstreamId`].
     pub upstreams: Vec<Upstream>,
     /// Where the short health answer is served; empty: nowhere.
@@ -78,6 +82,8 @@ pub struct Route {
     pub rules: Rules,
     /// From which duration a request that an origin had a part in is written down as slow. `None`: none is.
     pub slow_threshold: Option<Span>,
+    /// What it changes in requests and answers.
+    pub rewrite: Rewrite,
 }
 
 /// An upstream as configured.
@@ -155,6 +161,9 @@ impl Settings {
         });
         Self {
             limits: Limits::default(),
+            edits_answers: routes
+                .iter()
+                .any(|route| !route.rewrite.response.is_empty()),
             routes,
             upstreams,
             health_path: b"/health".to_vec(),
@@ -191,6 +200,23 @@ impl Settings {
         })
     }
 
+    /// The route that a request was found to take.
+    pub(crate) fn route_of(&self, label: RouteLabel) -> Option<&Route> {
+        let RouteLabel::Route(id) = label else {
+            return None;
+        };
+        self.routes.iter().find(|route| route.id == id)
+    }
+
+    /// What is changed in the answers of a route, if anything is.
+    pub(crate) fn answer_edits(&self, label: RouteLabel) -> Option<&FieldEdits> {
+        if !self.edits_answers {
+            return None;
+        }
+        let edits = &self.route_of(label)?.rewrite.response;
+        (!edits.is_empty()).then_some(edits)
+    }
+
     pub(crate) fn upstream(&self, id: UpstreamId) -> Option<&Upstream> {
         self.upstreams.get(usize::from(id.0))
     }
@@ -219,6 +245,7 @@ mod tests {
             cache: true,
             rules: Rules::default(),
             slow_threshold: None,
+            rewrite: Rewrite::default(),
         }
     }
 

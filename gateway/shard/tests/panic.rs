@@ -183,6 +183,7 @@ fn parts(slab: &Slab, mailboxes: &Arc<Mailboxes>, origin: SocketAddr) -> Shared 
         cache: true,
         rules: cache::policy::Rules::default(),
         slow_threshold: None,
+        rewrite: proxy::Rewrite::default(),
     };
     Shared {
         id: ShardId(0),

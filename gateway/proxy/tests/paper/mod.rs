@@ -353,6 +353,7 @@ impl Node {
             cache: true,
             rules,
             slow_threshold: None,
+            rewrite: proxy::Rewrite::default(),
         };
         let upstream = Upstream::new("origin", vec![SocketAddr::from(([127, 0, 0, 1], 1))]);
         let mut settings = Settings::new(vec![route], vec![upstream]);

@@ -2,6 +2,7 @@
 
 use base::limits;
 
+use super::fields::{Act, Side};
 use super::kind::Kind;
 
 /// A table of the file.
@@ -549,6 +550,58 @@ const ROUTE: &[Key] = &[
         "as_asked",
         "What is fetched for a range of what is not stored: that range, which is stored and put together with others of \
          the same strong ETag, or the whole, once for all who wait.",
+    ),
+    key(
+        "origin_host",
+        Kind::Host,
+        "client",
+        "The Host that the origin is asked for: \"client\", the one the client asked for; \"upstream\", the upstream's first \
+         endpoint as it is written there; or this host. The cache's key has the client's in any case.",
+    ),
+    key(
+        "prefix_rewrite",
+        Kind::RequestPath,
+        "",
+        "What stands for the route's `path` at the start of the path that the origin is asked for: \"/\" strips it. \"\": it \
+         goes as the client wrote it.",
+    ),
+    key(
+        "request_set",
+        Kind::Fields(Side::Request, Act::Set),
+        "[]",
+        "Fields of requests to the origin, in place of those of their names: [\"X-Real-IP: {client_address}\"]. Variables are \
+         {client_address} and {request_id}.",
+    ),
+    key(
+        "request_add",
+        Kind::Fields(Side::Request, Act::Add),
+        "[]",
+        "The same beside those of their names.",
+    ),
+    key(
+        "request_remove",
+        Kind::Fields(Side::Request, Act::Remove),
+        "[]",
+        "Names of fields that the origin does not get.",
+    ),
+    key(
+        "response_set",
+        Kind::Fields(Side::Response, Act::Set),
+        "[]",
+        "Fields of the origin's answers as clients get them, stored or not, in place of those of their names. What is stored \
+         and how long is decided by the origin's own.",
+    ),
+    key(
+        "response_add",
+        Kind::Fields(Side::Response, Act::Add),
+        "[]",
+        "The same beside those of their names.",
+    ),
+    key(
+        "response_remove",
+        Kind::Fields(Side::Response, Act::Remove),
+        "[]",
+        "Names of fields that clients do not get.",
     ),
 ];
 

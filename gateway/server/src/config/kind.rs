@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use base::Network;
 
+use super::fields::{self, Act, Side};
 use super::units;
 
 /// A value as written, before anybody knows what it should be. Spans are byte ranges of the file.
@@ -58,6 +59,8 @@ pub(crate) enum Kind {
     Or(&'static str, &'static Kind),
     /// Addresses or networks, none, one or a list.
     Networks,
+    /// Fields that are changed, none, one or a list.
+    Fields(Side, Act),
 }
 
 /// A value that its key accepts.
@@ -112,6 +115,7 @@ impl Kind {
             Self::Endpoints => list(raw, true, read_endpoint),
             Self::Cpus => list(raw, false, read_cpu),
             Self::Networks => list_or_none(raw, read_network),
+            Self::Fields(side, act) => list_or_none(raw, |raw| read_field(*side, *act, raw)),
             _ => self.read_one(raw).map_err(Refused::from),
         }
     }
@@ -130,9 +134,12 @@ impl Kind {
             Self::File => read_text(raw, "the path of a file, or \"\"", |_| true),
             Self::Name => read_text(raw, NAME_RULE, is_name),
             Self::Host => read_text(raw, HOST_RULE, |text| text.is_empty() || is_authority(text)),
-            Self::Or(..) | Self::Addresses | Self::Endpoints | Self::Cpus | Self::Networks => {
-                Err("a single value".to_owned())
-            }
+            Self::Or(..)
+            | Self::Addresses
+            | Self::Endpoints
+            | Self::Cpus
+            | Self::Networks
+            | Self::Fields(..) => Err("a single value".to_owned()),
         }
     }
 }
@@ -381,6 +388,11 @@ fn read_network(raw: &Raw) -> Result<Value, String> {
     network
         .map(|network| Value::Text(network.to_string()))
         .map_err(|why| expected(&format!("{RULE} ({why})"), raw))
+}
+
+fn read_field(side: Side, act: Act, raw: &Raw) -> Result<Value, String> {
+    let text = text(raw).ok_or_else(|| expected("a field as text", raw))?;
+    fields::read(side, act, text).map(Value::Text)
 }
 
 fn read_cpu(raw: &Raw) -> Result<Value, String> {

@@ -2,6 +2,7 @@
 //! ([`Settings`]). What it means on this host is decided by [`crate::plan`].
 
 mod fault;
+mod fields;
 mod file;
 mod keys;
 mod kind;
@@ -16,6 +17,7 @@ mod tests;
 mod units;
 
 pub(crate) use fault::{Fault, Faults, Source};
+pub(crate) use fields::split as split_field;
 pub(crate) use nearest::nearest;
 pub(crate) use render::effective;
 pub(crate) use settings::{

@@ -184,6 +184,14 @@ pub(crate) struct Route {
     pub(crate) set_cookie: SetCookie,
     pub(crate) range_misses: RangeMisses,
     pub(crate) slow_threshold: WordOr<u64>,
+    pub(crate) origin_host: String,
+    pub(crate) prefix_rewrite: String,
+    pub(crate) request_set: Vec<String>,
+    pub(crate) request_add: Vec<String>,
+    pub(crate) request_remove: Vec<String>,
+    pub(crate) response_set: Vec<String>,
+    pub(crate) response_add: Vec<String>,
+    pub(crate) response_remove: Vec<String>,
 }
 
 /// What is fetched for a range of what is not stored.

@@ -3,6 +3,7 @@
 
 mod checks;
 mod resources;
+mod rewrite;
 mod token;
 
 use std::net::SocketAddr;
@@ -242,6 +243,7 @@ fn routes(settings: &Settings) -> Vec<proxy::Route> {
                 cache: route.cache,
                 rules: rules(route),
                 slow_threshold: route.slow_threshold.value().map(base::Span),
+                rewrite: rewrite::of(route, settings),
             })
         })
         .collect()
