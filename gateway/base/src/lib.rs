@@ -7,6 +7,7 @@ mod driver;
 mod ids;
 pub mod limits;
 mod memory;
+mod network;
 mod time;
 
 pub use driver::{
@@ -14,4 +15,5 @@ pub use driver::{
 };
 pub use ids::{ListenerId, RouteId, ShardId, SocketId, UpstreamId};
 pub use memory::{Extent, ExtentWriter, Memory, MemoryUsage};
+pub use network::{Network, NoNetwork};
 pub use time::{Moment, Now, Span, Stamp, Wall, civil};

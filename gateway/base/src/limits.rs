@@ -90,6 +90,9 @@ pub const REQUEST_SERIES_MAX: usize = 2_048;
 pub const DURATION_SERIES_MAX: usize = 240;
 /// Samples of the one-second window behind the convenience gauges and `request_latency_seconds`: a minute and some.
 pub const WINDOW_SAMPLES_MAX: usize = 64;
+/// Gateways of this name that a request came through, as its `Via` tells; more, and it goes in a circle (508). A chain of
+/// edge, region and shield has three.
+pub const OWN_PASSES_MAX: usize = 8;
 
 const _: () = assert!(RECEIVE_SMALL_BYTES <= RECEIVE_LARGE_BYTES);
 const _: () = assert!(COPY_BODY_BYTES_MAX < SCRATCH_BYTES);

@@ -62,6 +62,8 @@ pub enum Name {
     XRequestId,
     Http2Settings,
     Warning,
+    XForwardedProto,
+    XForwardedHost,
 }
 
 /// Where a field lies, as offsets from the head's first byte.
@@ -236,6 +238,18 @@ impl<'a> Fields<'a> {
                 .flat_map(scan::members)
                 .any(|option| option.eq_ignore_ascii_case(name))
     }
+}
+
+/// Whether `text` is a field's name: a token (RFC 9110 §5.1).
+#[must_use]
+pub fn is_field_name(text: &[u8]) -> bool {
+    scan::is_whole_token(text)
+}
+
+/// Whether `text` may be a field's value: without controls but tabs (RFC 9110 §5.5).
+#[must_use]
+pub fn is_field_value(text: &[u8]) -> bool {
+    scan::value_end(text, 0) == text.len()
 }
 
 #[inline]

@@ -12,6 +12,7 @@ pub mod content_range;
 pub mod date;
 pub mod etag;
 pub mod field;
+pub mod forwarded;
 mod framing;
 pub mod head;
 mod line;

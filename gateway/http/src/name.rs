@@ -3,7 +3,7 @@
 use crate::field::Name;
 
 /// Every known name with its spelling, in order of discriminants, [`Name::Other`] first.
-const SPELLINGS: [(Name, &str); 51] = [
+const SPELLINGS: [(Name, &str); 53] = [
     (Name::Other, ""),
     (Name::Accept, "accept"),
     (Name::AcceptEncoding, "accept-encoding"),
@@ -55,6 +55,8 @@ const SPELLINGS: [(Name, &str); 51] = [
     (Name::XRequestId, "x-request-id"),
     (Name::Http2Settings, "http2-settings"),
     (Name::Warning, "warning"),
+    (Name::XForwardedProto, "x-forwarded-proto"),
+    (Name::XForwardedHost, "x-forwarded-host"),
 ];
 
 const _: () = {
@@ -167,9 +169,11 @@ fn candidates(length: usize, first: u8) -> &'static [Name] {
             Name::ContentLocation,
         ],
         (16, b'p') => &[Name::ProxyConnection],
+        (16, b'x') => &[Name::XForwardedHost],
         (17, b'c') => &[Name::CdnCacheControl],
         (17, b'i') => &[Name::IfModifiedSince],
         (17, b't') => &[Name::TransferEncoding],
+        (17, b'x') => &[Name::XForwardedProto],
         (18, b'p') => &[Name::ProxyAuthenticate],
         (19, b'i') => &[Name::IfUnmodifiedSince],
         (19, b'p') => &[Name::ProxyAuthorization],

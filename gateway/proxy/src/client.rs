@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::{Deref, Range};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use cache::{Flight, Resident};
 use http::{BodyDecoder, BodyLength, Version};
 use telemetry::{CacheLabel, MethodLabel, RouteLabel, Spent, Trace};
 
+use crate::address::Source;
 use crate::decide::has_body;
 use crate::scribe::{Said, Sayings};
 use crate::table::Ticket;
@@ -55,6 +56,7 @@ pub(crate) struct Client<D: Driver> {
     pub(crate) dirty: bool,
     /// Borrowed from the proxy while there is work.
     pub(crate) work: Option<Box<Work<D>>>,
+    pub(crate) source: Source,
 }
 
 /// What a client needs while a request is under way or an answer on its way.
@@ -78,6 +80,10 @@ pub(crate) struct Work<D: Driver> {
     /// Bytes of request body received, and since when.
     pub(crate) body_received: u64,
     pub(crate) body_since: Moment,
+    /// Who asks, where a trusted proxy says so.
+    pub(crate) believed: Option<IpAddr>,
+    /// A trusted proxy says that it asks under TLS.
+    pub(crate) is_secure: bool,
 }
 
 /// Answers to be counted when the kernel has taken them: alike ones in a row (pipelined hits) are one.
@@ -212,6 +218,7 @@ impl<D: Driver> Client<D> {
             refused: false,
             dirty: false,
             work: None,
+            source: Source::default(),
         }
     }
 }
@@ -231,6 +238,8 @@ impl<D: Driver> Work<D> {
             waits_since: None,
             body_received: 0,
             body_since: Moment(0),
+            believed: None,
+            is_secure: false,
         }
     }
 
@@ -256,6 +265,8 @@ impl<D: Driver> Work<D> {
         self.exchange = None;
         self.waits_since = None;
         self.body_received = 0;
+        self.believed = None;
+        self.is_secure = false;
     }
 
     /// Notes an answer made at once, whose last byte is in the output.

@@ -64,8 +64,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     ) -> Option<Reserved<D::Memory>> {
         let now = io.now().wall;
         let fetch = self.fetches.at(ticket)?;
-        let (asked, rules, requested) = (
-            fetch.order.asked.clone(),
+        let ((asked, route), rules, requested) = (
+            (fetch.order.asked.clone(), fetch.order.route),
             fetch.order.rules,
             fetch.requested,
         );
@@ -76,7 +76,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let times = (requested, now);
         let (fields, terms) = policy::freshened(&facts, stored, response, times, &rules);
         let terms = terms.ok()?;
-        let variant = self.variant_for(&asked, response)?;
+        let variant = self.variant_for((&asked, route), response)?;
         let head = Head {
             status: response.status,
             fields: fields.into_boxed_slice(),

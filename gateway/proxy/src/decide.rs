@@ -1,5 +1,6 @@
 //! What becomes of a request: a built-in page, a hit, a wait for somebody else's fetch, or a fetch of its own.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base::{Driver, SocketId};
@@ -44,9 +45,9 @@ pub(crate) struct Question<'q> {
 
 impl Question<'_> {
     /// What the access log gets of it.
-    pub(crate) fn said<D: Driver>(&self, io: &D) -> Said<'_> {
+    pub(crate) fn said(&self, peer: Option<SocketAddr>) -> Said<'_> {
         Said {
-            peer: io.peer(self.socket),
+            peer,
             head: self.head,
             id: self.id,
         }
@@ -98,6 +99,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             variant: Vec::new(),
             alone: false,
         };
+        if self.settings.forwarding.is_read() {
+            self.believe(io, socket, &request.fields);
+        }
         if let Some(flow) = self.built_in(io, &mut question) {
             return flow;
         }
@@ -137,7 +141,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         let facts = RequestFacts::of(request, &rules);
         let view = KeyView {
-            scheme: "http",
+            scheme: self.scheme(question.socket),
             host,
             target,
         };

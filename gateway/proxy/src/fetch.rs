@@ -9,6 +9,7 @@ use base::{Driver, Memory, Moment, Part, SocketId, Span, Stamp, UpstreamId, Wall
 use cache::policy::{RequestFacts, Rules};
 use cache::{BodyWriter, Key, Leader, Object};
 use http::{BodyDecoder, BodyLength, Method};
+use telemetry::RouteLabel;
 
 use crate::body;
 use crate::client::{Bytes, Framing, Output};
@@ -38,6 +39,8 @@ pub(crate) struct Order {
     pub(crate) why: &'static str,
     /// More of why.
     pub(crate) detail: Option<&'static str>,
+    /// Which rules of fields it went under.
+    pub(crate) route: RouteLabel,
 }
 
 /// A request to an origin under way.

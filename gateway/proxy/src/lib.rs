@@ -9,6 +9,7 @@
 //! Deliberately absent: clocks, sockets, random sources, threads, and any queue without a bound.
 
 mod acquire;
+mod address;
 mod answer;
 mod attempt;
 mod body;
@@ -18,6 +19,7 @@ mod completion;
 mod decide;
 mod fetch;
 mod follow;
+mod forwarding;
 mod index_turn;
 mod lookup;
 mod notes;
@@ -27,6 +29,7 @@ mod origin_body;
 mod present;
 mod read;
 mod request;
+mod rewrite;
 mod scribe;
 mod serve;
 mod settings;
@@ -48,6 +51,8 @@ use telemetry::ShardCells;
 
 use crate::notes::Notes;
 
+pub use forwarding::{ForwardedFields, Forwarding};
+pub use rewrite::{FieldEdits, Rewrite, Variable};
 pub use settings::{Limits, Route, Settings, Upstream};
 pub use upstream::{
     Balance, BreakerRules, Ejection, Endpoint, Member, Members, Origins, Priority, State,

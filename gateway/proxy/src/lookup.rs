@@ -18,9 +18,11 @@ use telemetry::{CacheLabel, RouteLabel, Stage};
 use crate::client::{Answer, Exchange, Patience};
 use crate::decide::Question;
 use crate::fetch::{Fetch, Missing, Order};
+use crate::forwarding::Hop;
 use crate::present::Served;
 use crate::read::Flow;
-use crate::request::{self, Wish};
+use crate::request::{self, Wish, Writer};
+use crate::rewrite::Values;
 use crate::timing::Reading;
 use crate::upstream::Priority;
 use crate::{Followers, Proxy};
@@ -250,6 +252,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         if self.is_too_long(question.request) {
             return self.answer_local(io, question, 413, "request body too long");
         }
+        if request::goes_in_a_circle(question.request) {
+            return self.answer_local(io, question, 508, "the request goes in a circle");
+        }
         let joined = match &forward.key {
             Some(key) if forward.sharing == Sharing::Shared => {
                 Some(self.join(io, key, &forward.variant))
@@ -304,7 +309,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     pub(crate) fn exchange_of(
-        &self,
+        &mut self,
         io: &D,
         question: &Question<'_>,
         facts: RequestFacts,
@@ -314,8 +319,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let (asked, timing) = (question.asked, question.timing());
         let mut exchange = Exchange::new(asked, timing, cache, question.id, body, facts);
         exchange.head = question.head.into();
-        if self.cells.log.is_on() {
-            exchange.peer = io.peer(question.socket);
+        if self.cells.log.is_on()
+            && let Some(client) = self.clients.at(question.socket)
+        {
+            exchange.peer = client.address(io, question.socket);
         }
         exchange.tries = question.tries;
         exchange.about = question.about(self.backlog);
@@ -380,7 +387,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     fn fetch_for(
-        &self,
+        &mut self,
         io: &D,
         question: &Question<'_>,
         forward: Forward<D>,
@@ -409,12 +416,14 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             request.host
         };
         let upstream = self.settings.upstream(forward.way.upstream);
+        let hash = upstream.map_or(0, |upstream| upstream.hash(request, host));
+        let head = self.request_head(io, question, wish);
         let order = Order {
             upstream: forward.way.upstream,
             priority: forward.way.priority,
-            hash: upstream.map_or(0, |upstream| upstream.hash(request, host)),
+            hash,
             rules: forward.way.rules,
-            head: request::head(request, host, wish, question.id),
+            head,
             asked: question.head.into(),
             method: request.method,
             facts: forward.facts,
@@ -423,10 +432,42 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             key: forward.key,
             why: forward.why,
             detail: forward.detail,
+            route: question.asked.route,
         };
         let (basis, missing) = (forward.basis, forward.missing);
         let now = io.now().wall;
         Fetch::new(Box::new(order), basis, missing, client, leader, now)
+    }
+
+    /// The head of the request that an origin gets.
+    fn request_head(&mut self, io: &D, question: &Question<'_>, wish: Wish<'_>) -> Vec<u8> {
+        let Question {
+            socket, request, ..
+        } = *question;
+        let source = self.clients.at(socket);
+        let source = source.and_then(|client| client.source.get(io, socket));
+        let asker = self.client_address(io, socket);
+        let asker = asker.map_or_else(|| "unknown".to_owned(), |asker| asker.to_string());
+        let host = match request.host {
+            b"" => &self.settings.default_host,
+            host => host,
+        };
+        let Some(route) = self.settings.route_of(question.asked.route) else {
+            return Vec::new();
+        };
+        let writer = Writer {
+            forwarding: &self.settings.forwarding,
+            hop: Hop {
+                source: source.map(|address| address.ip()),
+                host: &host.to_ascii_lowercase(),
+            },
+            route,
+            values: Values {
+                client_address: asker.as_bytes(),
+                request_id: question.id,
+            },
+        };
+        writer.head(request, wish)
     }
 
     /// Asks the origin behind the back of a client that is answered stale, unless somebody does so already

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use base::{Closing, Driver, SocketId, Wall, limits};
 use cache::policy::{self, HeadSays, Reason, Terms, Trouble};
 use cache::{Body, BodyWriter, Brought, Head, Key, KeyView, Leader, NodeStore, Object, Variant};
+use http::vary::Vary;
 use http::{
     BodyDecoder, BodyLength, FieldTable, Method, Name, Parsed, Refusal, Response, parse_request,
     parse_response, repair_response,
 };
-use telemetry::{UpstreamError, UpstreamStage};
+use telemetry::{RouteLabel, UpstreamError, UpstreamStage};
 
 use crate::Proxy;
 use crate::answer::{self, PassedLength, Told};
@@ -265,11 +266,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return;
         };
         let (rules, purges) = (fetch.order.rules, fetch.purges);
-        let asked = fetch.order.asked.clone();
+        let (asked, route) = (fetch.order.asked.clone(), fetch.order.route);
         let (Some(key), Some(length)) = (fetch.order.key.clone(), response.content_length()) else {
             return;
         };
-        let Some(variant) = self.variant_for(&asked, response) else {
+        let Some(variant) = self.variant_for((&asked, route), response) else {
             return;
         };
         let head = Head {
@@ -347,7 +348,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             BodyLength::Chunked | BodyLength::UntilClose => None,
         };
         let rules = fetch.order.rules;
-        let asked = fetch.order.asked.clone();
+        let (asked, route) = (fetch.order.asked.clone(), fetch.order.route);
         let Some(key) = fetch.order.key.clone() else {
             return Err("gone");
         };
@@ -356,7 +357,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             self.expect_passing(io, &key);
             return Err(Reason::TooLarge.as_str());
         }
-        let Some(variant) = self.variant_for(&asked, response) else {
+        let Some(variant) = self.variant_for((&asked, route), response) else {
+            self.expect_passing(io, &key);
             return Err("vary");
         };
         let head = Head {
@@ -376,9 +378,21 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     }
 
     /// For which requests an answer is.
-    pub(crate) fn variant_for(&mut self, asked: &[u8], response: &Response<'_>) -> Option<Variant> {
+    pub(crate) fn variant_for(
+        &mut self,
+        (asked, route): (&[u8], RouteLabel),
+        response: &Response<'_>,
+    ) -> Option<Variant> {
         if !response.fields.has(Name::Vary) {
             return Some(Variant::default());
+        }
+        let Vary::Names(names) = Vary::read(response.fields.all(Name::Vary)) else {
+            return None;
+        };
+        let route = self.settings.route_of(route)?;
+        let edits = &route.rewrite.request;
+        if names.as_slice().iter().any(|name| edits.is_varying(name)) {
+            return None;
         }
         let mut table = FieldTable::new();
         match parse_request(asked, &mut table, &self.settings.limits.head) {
@@ -480,10 +494,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         basis: &Object<D::Memory>,
     ) -> Variant {
         let fetch = self.fetches.at(ticket);
-        let asked = fetch.map(|fetch| fetch.order.asked.clone());
+        let asked = fetch.map(|fetch| (fetch.order.asked.clone(), fetch.order.route));
         let new = asked
             .filter(|_| response.fields.has(Name::Vary))
-            .and_then(|asked| self.variant_for(&asked, response))
+            .and_then(|(asked, route)| self.variant_for((&asked, route), response))
             .filter(|new| !new.varies_as(&basis.variant));
         let Some(new) = new else {
             return basis.variant.clone();
@@ -666,11 +680,15 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             id,
         );
         exchange.asked.keep_alive &= framing != crate::client::Framing::Close;
+        let route = exchange.asked.route;
         exchange
             .timing
             .enter(telemetry::Stage::UpstreamBody, io.stamp());
         exchange.status = response.status;
         exchange.answer = Answer::Streaming(ticket, framing);
+        if let Some(edits) = self.settings.answer_edits(route) {
+            head = edits.apply(&head);
+        }
         self.put(client, head);
     }
 

@@ -94,8 +94,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         served: Served,
     ) -> Flow {
         let now = io.now().wall;
-        let work = self.clients.at(question.socket);
-        let Some(work) = work.and_then(|client| client.work.as_mut()) else {
+        let Some(client) = self.clients.at(question.socket) else {
+            return Flow::Wait;
+        };
+        let Some(work) = client.work.as_mut() else {
             return Flow::Wait;
         };
         let from = io.stamp();
@@ -104,7 +106,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let write = |out: &mut dyn FnMut(&[u8])| {
             answer::not_modified_head(out, object, now, told, &question.asked, question.id);
         };
-        if need <= limits::SCRATCH_BYTES {
+        if let Some(edits) = self.settings.answer_edits(question.asked.route) {
+            let mut out = Vec::with_capacity(need);
+            write(&mut |bytes| out.extend_from_slice(bytes));
+            let out = edits.apply(&out);
+            work.output.push(Part::Heap(out.into_boxed_slice()));
+        } else if need <= limits::SCRATCH_BYTES {
             let Some(scratch) = work.output.scratch(io, need) else {
                 return Flow::Parched;
             };
@@ -127,7 +134,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             ..question.about(self.backlog)
         };
         if self.scribe.draws(304) {
-            self.scribe.say(work, &question.said(io));
+            let asker = client.source.asker(work, io, question.socket);
+            self.scribe.say(work, &question.said(asker));
         }
         work.record(question.asked, (304, served.label()), &timing, about);
         self.answered(question.socket, question.asked)
@@ -186,6 +194,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         exchange.status = written.status;
         exchange.asked.keep_alive &= written.framing != Framing::Close;
         exchange.answer = Answer::Serving(serving);
+        let route = exchange.asked.route;
+        if let Some(edits) = self.settings.answer_edits(route) {
+            written.head = edits.apply(&written.head);
+        }
         let client = self.clients.at(socket);
         if let Some(work) = client.and_then(|client| client.work.as_mut()) {
             work.output

@@ -46,11 +46,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     ) -> Flow {
         let (socket, asked, id) = (question.socket, question.asked, question.id);
         let from = io.stamp();
-        let Some(work) = self
-            .clients
-            .at(socket)
-            .and_then(|client| client.work.as_mut())
-        else {
+        let Some(client) = self.clients.at(socket) else {
+            return Flow::Wait;
+        };
+        let Some(work) = client.work.as_mut() else {
             return Flow::Wait;
         };
         let object = &resident.object;
@@ -60,7 +59,16 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             resident.whole()
         };
         let body = body.filter(|body| body.len() <= limits::COPY_BODY_BYTES_MAX);
-        let prefix = resident.prefix(|| answer::hit_prefix(object));
+        let settings = &self.settings;
+        // A key has one route, so that what a route makes of its answers is made of them once.
+        let prefix = resident.prefix(|| {
+            let prefix = answer::hit_prefix(object);
+            let edits = settings.answer_edits(asked.route);
+            match edits {
+                Some(edits) => edits.apply(&prefix),
+                None => prefix,
+            }
+        });
         let need = prefix.len() + HIT_ROOM + id.len() + body.map_or(0, <[u8]>::len);
         let lifetime = &object.terms.lifetime;
         let age = lifetime.age(io.now().wall);
@@ -106,7 +114,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         if body.is_some() {
             if is_drawn {
-                self.scribe.say(work, &question.said(io));
+                let asker = client.source.asker(work, io, socket);
+                self.scribe.say(work, &question.said(asker));
             }
             work.record(asked, (status, label), &timing, about);
             return self.answered(socket, asked);
@@ -116,7 +125,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         exchange.about = about;
         if self.cells.log.is_on() {
             (exchange.head, exchange.request_id) = (question.head.into(), question.id.into());
-            exchange.peer = io.peer(socket);
+            exchange.peer = client.source.asker(work, io, socket);
         }
         exchange.answer = Answer::Serving(Serving {
             resident: Rc::clone(resident),
@@ -141,11 +150,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         own: &Own<'_>,
     ) -> Flow {
         let (socket, id) = (question.socket, question.id);
-        let Some(work) = self
-            .clients
-            .at(socket)
-            .and_then(|client| client.work.as_mut())
-        else {
+        let Some(client) = self.clients.at(socket) else {
+            return Flow::Wait;
+        };
+        let Some(work) = client.work.as_mut() else {
             return Flow::Wait;
         };
         let date = *self.date.at(io.now().wall);
@@ -171,7 +179,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             ..About::default()
         };
         if self.scribe.draws(own.status) {
-            self.scribe.say(work, &question.said(io));
+            let asker = client.source.asker(work, io, socket);
+            self.scribe.say(work, &question.said(asker));
         }
         work.record(asked, (own.status, CacheLabel::None), &timing, about);
         self.answered(socket, asked)
@@ -200,11 +209,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     ) {
         let date = *self.date.at(io.now().wall);
         let draining = self.draining;
-        let Some(work) = self
-            .clients
-            .at(socket)
-            .and_then(|client| client.work.as_mut())
-        else {
+        let Some(client) = self.clients.at(socket) else {
+            return;
+        };
+        let Some(work) = client.work.as_mut() else {
             return;
         };
         let exchange = work.exchange.take();
@@ -238,7 +246,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             });
         work.output.push(Part::Heap(whole.into_boxed_slice()));
         if self.scribe.draws(status) {
-            let peer = io.peer(socket);
+            let peer = client.source.asker(work, io, socket);
             match (&exchange, bytes) {
                 (Some(exchange), _) => self.scribe.say(work, &exchange.said()),
                 (None, Some(head)) => self.scribe.say(work, &Said { peer, head, id }),

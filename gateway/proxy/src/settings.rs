@@ -5,7 +5,10 @@ use std::num::NonZeroU32;
 use base::{RouteId, Span, UpstreamId, limits};
 use cache::policy::Rules;
 use http::{HeadLimits, Request};
+use telemetry::RouteLabel;
 
+use crate::forwarding::Forwarding;
+use crate::rewrite::{FieldEdits, Rewrite};
 use crate::upstream::{Balance, BreakerRules, Ejection, Member, Priority, mix};
 
 /// Everything a shard's proxy is told at start.
@@ -15,6 +18,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Routes, in the order in which they are tried; [`Settings::new`] sorts them.
     routes: Vec<Route>,
+    /// One of them changes answers.
+    edits_answers: bool,
     /// Upstreams, by [`UpstreamId`].
     pub upstreams: Vec<Upstream>,
     /// Where the short health answer is served; empty: nowhere.
@@ -33,6 +38,8 @@ pub struct Settings {
     pub sample_one_in: Option<u32>,
     /// Of how many requests the access log gets one, failed ones aside, where the shard's cells have room for it; none: there is no log.
     pub log_one_in: Option<NonZeroU32>,
+    /// Whom requests come from: who is believed, and what origins are told.
+    pub forwarding: Forwarding,
 }
 
 /// Bounds towards clients.
@@ -77,6 +84,8 @@ pub struct Route {
     pub slow_threshold: Option<Span>,
     /// What is let go of first when its upstream has more to do than it can.
     pub priority: Priority,
+    /// What it changes in requests and answers.
+    pub rewrite: Rewrite,
 }
 
 /// An upstream as configured.
@@ -130,6 +139,24 @@ pub struct Upstream {
     pub retry_statuses: Vec<u16>,
     /// A request that has no answer after so long is sent to a second endpoint, too, where that is safe. `None`: never.
     pub hedge_after: Option<Span>,
+}
+
+impl Route {
+    /// A route for all hosts that changes nothing and stores what may be.
+    #[must_use]
+    pub fn new(id: RouteId, prefix: &str, upstream: UpstreamId) -> Self {
+        Self {
+            id,
+            host: None,
+            prefix: prefix.as_bytes().to_vec(),
+            upstream,
+            cache: true,
+            rules: Rules::default(),
+            slow_threshold: None,
+            priority: Priority::default(),
+            rewrite: Rewrite::default(),
+        }
+    }
 }
 
 impl Default for Limits {
@@ -229,6 +256,9 @@ impl Settings {
         });
         Self {
             limits: Limits::default(),
+            edits_answers: routes
+                .iter()
+                .any(|route| !route.rewrite.response.is_empty()),
             routes,
             upstreams,
             health_path: b"/health".to_vec(),
@@ -239,6 +269,7 @@ impl Settings {
             slow_threshold: Some(Span::from_millis(1)),
             sample_one_in: None,
             log_one_in: None,
+            forwarding: Forwarding::default(),
         }
     }
 
@@ -264,6 +295,23 @@ impl Settings {
         })
     }
 
+    /// The route that a request was found to take.
+    pub(crate) fn route_of(&self, label: RouteLabel) -> Option<&Route> {
+        let RouteLabel::Route(id) = label else {
+            return None;
+        };
+        self.routes.iter().find(|route| route.id == id)
+    }
+
+    /// What is changed in the answers of a route, if anything is.
+    pub(crate) fn answer_edits(&self, label: RouteLabel) -> Option<&FieldEdits> {
+        if !self.edits_answers {
+            return None;
+        }
+        let edits = &self.route_of(label)?.rewrite.response;
+        (!edits.is_empty()).then_some(edits)
+    }
+
     pub(crate) fn upstream(&self, id: UpstreamId) -> Option<&Upstream> {
         self.upstreams.get(usize::from(id.0))
     }
@@ -285,14 +333,8 @@ mod tests {
 
     fn route(id: u16, host: Option<&str>, prefix: &str) -> Route {
         Route {
-            id: RouteId(id),
             host: host.map(|host| host.as_bytes().to_vec()),
-            prefix: prefix.as_bytes().to_vec(),
-            upstream: UpstreamId(0),
-            cache: true,
-            rules: Rules::default(),
-            slow_threshold: None,
-            priority: Priority::Normal,
+            ..Route::new(RouteId(id), prefix, UpstreamId(0))
         }
     }
 

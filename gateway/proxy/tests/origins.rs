@@ -445,14 +445,9 @@ fn who_waits_is_served_by_priority_and_the_lowest_is_let_go_of() {
                 ("/high", Priority::High),
             ];
             let route = |(id, (prefix, priority)): (u16, (&str, Priority))| proxy::Route {
-                id: base::RouteId(id),
-                host: None,
-                prefix: prefix.as_bytes().to_vec(),
-                upstream: UpstreamId(0),
                 cache: false,
-                rules: cache::policy::Rules::default(),
-                slow_threshold: None,
                 priority,
+                ..proxy::Route::new(base::RouteId(id), prefix, UpstreamId(0))
             };
             let routes = (0..).zip(routes).map(route).collect();
             let mut upstream = Upstream::new("origin", endpoints([1]));

@@ -11,7 +11,7 @@ use base::{Driver, Memory as _, RouteId, ShardId, UpstreamId};
 use cache::{Flights, KeyHasher, StoreLimits, StripedStore};
 use platform::memory::{MemoryPlan, NodeMemory, PageWish, ShardSizes};
 use platform::{DriverConfig, Epoll, Slab, StartError, Uring, probe};
-use proxy::{Mail, Member, Origins, Pages, Parts, Priority, Route, Settings, Upstream};
+use proxy::{Mail, Member, Origins, Pages, Parts, Route, Settings, Upstream};
 use shard::{Ended, Mailboxes, Shard};
 use telemetry::ShardCells;
 
@@ -179,16 +179,7 @@ impl Shared {
 }
 
 fn parts(slab: &Slab, mailboxes: &Arc<Mailboxes>, origin: SocketAddr) -> Shared {
-    let route = Route {
-        id: RouteId(0),
-        host: None,
-        prefix: b"/".to_vec(),
-        upstream: UpstreamId(0),
-        cache: true,
-        rules: cache::policy::Rules::default(),
-        slow_threshold: None,
-        priority: Priority::Normal,
-    };
+    let route = Route::new(RouteId(0), "/", UpstreamId(0));
     let upstream = Upstream::new("origin", vec![Member::new(origin)]);
     let settings = Arc::new(Settings::new(vec![route], vec![upstream]));
     Shared {

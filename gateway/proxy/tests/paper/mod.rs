@@ -16,9 +16,7 @@ use base::{
 };
 use cache::policy::Rules;
 use cache::{Flights, HeapMemory, KeyHasher, Notify, StoreLimits, StripedStore};
-use proxy::{
-    Mail, Member, Origins, Pages, Parts, Post, Priority, Proxy, Route, Settings, Upstream,
-};
+use proxy::{Mail, Member, Origins, Pages, Parts, Post, Proxy, Route, Settings, Upstream};
 use telemetry::ShardCells;
 
 /// When every story begins.
@@ -358,14 +356,8 @@ impl Node {
 
     fn by(rules: Rules, adjust: impl FnOnce(&mut Settings), memory_bytes: u64) -> Self {
         let route = Route {
-            id: base::RouteId(0),
-            host: None,
-            prefix: b"/".to_vec(),
-            upstream: UpstreamId(0),
-            cache: true,
             rules,
-            slow_threshold: None,
-            priority: Priority::Normal,
+            ..Route::new(base::RouteId(0), "/", UpstreamId(0))
         };
         let endpoint = Member::new(SocketAddr::from(([127, 0, 0, 1], 1)));
         let upstream = Upstream::new("origin", vec![endpoint]);

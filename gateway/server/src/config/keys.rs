@@ -2,6 +2,7 @@
 
 use base::limits;
 
+use super::fields::{Act, Side};
 use super::kind::Kind;
 
 /// A table of the file.
@@ -107,6 +108,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         doc: "Which requests go to which upstream: of all routes whose host and path match, the longest path wins; of \
               equal ones the one with a host, then the first. Repeat the section for each.",
         keys: ROUTE,
+    },
+    Section {
+        name: "forwarded",
+        repeated: false,
+        doc: "Whom requests come from: which proxies in front are believed, and what origins are told.",
+        keys: FORWARDED,
     },
 ];
 
@@ -670,6 +677,76 @@ const ROUTE: &[Key] = &[
         Kind::Choice(&["low", "normal", "high"], &[]),
         "normal",
         "Which requests get a connection first, and are let go of last, when the upstream has more to do than it can.",
+    ),
+    key(
+        "origin_host",
+        Kind::Host,
+        "client",
+        "The Host that the origin is asked for: \"client\", the one the client asked for; \"upstream\", the upstream's first \
+         endpoint as it is written there; or this host. The cache's key has the client's in any case.",
+    ),
+    key(
+        "prefix_rewrite",
+        Kind::RequestPath,
+        "",
+        "What stands for the route's `path` at the start of the path that the origin is asked for: \"/\" strips it. \"\": it \
+         goes as the client wrote it.",
+    ),
+    key(
+        "request_set",
+        Kind::Fields(Side::Request, Act::Set),
+        "[]",
+        "Fields of requests to the origin, in place of those of their names: [\"X-Real-IP: {client_address}\"]. Variables are \
+         {client_address} and {request_id}.",
+    ),
+    key(
+        "request_add",
+        Kind::Fields(Side::Request, Act::Add),
+        "[]",
+        "The same beside those of their names.",
+    ),
+    key(
+        "request_remove",
+        Kind::Fields(Side::Request, Act::Remove),
+        "[]",
+        "Names of fields that the origin does not get.",
+    ),
+    key(
+        "response_set",
+        Kind::Fields(Side::Response, Act::Set),
+        "[]",
+        "Fields of the origin's answers as clients get them, stored or not, in place of those of their names. What is stored \
+         and how long is decided by the origin's own.",
+    ),
+    key(
+        "response_add",
+        Kind::Fields(Side::Response, Act::Add),
+        "[]",
+        "The same beside those of their names.",
+    ),
+    key(
+        "response_remove",
+        Kind::Fields(Side::Response, Act::Remove),
+        "[]",
+        "Names of fields that clients do not get.",
+    ),
+];
+
+const FORWARDED: &[Key] = &[
+    key(
+        "trusted_proxies",
+        Kind::Networks,
+        "[]",
+        "Addresses and networks of proxies in front whose word counts: who the client is (logs and limits go by that), and \
+         whether it asked under TLS (which is in the key of the cache). Trust only proxies that do not pass on what clients \
+         write in these fields.",
+    ),
+    key(
+        "fields",
+        Kind::Choice(&["x-forwarded", "forwarded", "off"], &[]),
+        "x-forwarded",
+        "What is read from trusted proxies and written towards origins: X-Forwarded-For, -Proto and -Host; Forwarded \
+         (RFC 7239); or nothing. What others say in any of these fields is removed.",
     ),
 ];
 

@@ -4,6 +4,9 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use base::Network;
+
+use super::fields::{self, Act, Side};
 use super::units;
 
 /// A value as written, before anybody knows what it should be. Spans are byte ranges of the file.
@@ -58,6 +61,10 @@ pub(crate) enum Kind {
     Statuses,
     /// This word, or the other kind.
     Or(&'static str, &'static Kind),
+    /// Addresses or networks, none, one or a list.
+    Networks,
+    /// Fields that are changed, none, one or a list.
+    Fields(Side, Act),
 }
 
 /// A value that its key accepts.
@@ -112,6 +119,8 @@ impl Kind {
             Self::Endpoints => list(raw, true, read_endpoint),
             Self::Cpus => list(raw, false, read_cpu),
             Self::Statuses => list(raw, true, read_status),
+            Self::Networks => list_or_none(raw, read_network),
+            Self::Fields(side, act) => list_or_none(raw, |raw| read_field(*side, *act, raw)),
             _ => self.read_one(raw).map_err(Refused::from),
         }
     }
@@ -131,9 +140,13 @@ impl Kind {
             Self::Name => read_text(raw, NAME_RULE, is_name),
             Self::Host => read_text(raw, HOST_RULE, |text| text.is_empty() || is_authority(text)),
             Self::FieldName => read_text(raw, FIELD_RULE, is_field_name),
-            Self::Or(..) | Self::Addresses | Self::Endpoints | Self::Cpus | Self::Statuses => {
-                Err("a single value".to_owned())
-            }
+            Self::Or(..)
+            | Self::Statuses
+            | Self::Addresses
+            | Self::Endpoints
+            | Self::Cpus
+            | Self::Networks
+            | Self::Fields(..) => Err("a single value".to_owned()),
         }
     }
 }
@@ -323,6 +336,19 @@ fn list(
     Ok(Value::List(items))
 }
 
+/// A list that may be empty, or one item standing alone.
+fn list_or_none(raw: &Raw, read: impl Fn(&Raw) -> Result<Value, String>) -> Result<Value, Refused> {
+    let is_empty = match raw {
+        Raw::List(items) => items.is_empty(),
+        Raw::Bare(text) => bare_items(text).next().is_none(),
+        _ => false,
+    };
+    match is_empty {
+        true => Ok(Value::List(Vec::new())),
+        false => list(raw, true, read),
+    }
+}
+
 /// The items of a list in a flag or in the environment, with or without TOML's brackets and quotes.
 fn bare_items(text: &str) -> impl Iterator<Item = &str> {
     let inner = text
@@ -362,6 +388,19 @@ fn read_endpoint(raw: &Raw) -> Result<Value, String> {
         return Ok(Value::Text(written.to_owned()));
     }
     Err(expected(RULE, raw))
+}
+
+fn read_network(raw: &Raw) -> Result<Value, String> {
+    const RULE: &str = "an address or a network, such as \"10.0.0.0/8\"";
+    let network = text(raw).unwrap_or_default().parse::<Network>();
+    network
+        .map(|network| Value::Text(network.to_string()))
+        .map_err(|why| expected(&format!("{RULE} ({why})"), raw))
+}
+
+fn read_field(side: Side, act: Act, raw: &Raw) -> Result<Value, String> {
+    let text = text(raw).ok_or_else(|| expected("a field as text", raw))?;
+    fields::read(side, act, text).map(Value::Text)
 }
 
 fn read_cpu(raw: &Raw) -> Result<Value, String> {

@@ -2,6 +2,7 @@
 //! ([`Settings`]). What it means on this host is decided by [`crate::plan`].
 
 mod fault;
+mod fields;
 mod file;
 mod keys;
 mod kind;
@@ -16,11 +17,12 @@ mod tests;
 mod units;
 
 pub(crate) use fault::{Fault, Faults, Source};
+pub(crate) use fields::split as split_field;
 pub(crate) use nearest::nearest;
 pub(crate) use render::effective;
 pub(crate) use settings::{
-    Backend, Balance, Concurrency, Drain, LogFormat, LogShape, Priority, RangeMisses, Route,
-    SetCookie, Settings, Telemetry, Upstream,
+    Backend, Balance, Concurrency, Drain, ForwardedFields, LogFormat, LogShape, Priority,
+    RangeMisses, Route, SetCookie, Settings, Telemetry, Upstream,
 };
 pub(crate) use sheet::{Inputs, Sheet};
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The pages that are written from the table of keys: the annotated example and the reference. A test compares them with
 //! what lies in the repository, and `make docs` writes them.
 
+use super::fields::Act;
 use super::keys::{Change, Key, SECTIONS, Section};
 use super::kind::Kind;
 use super::sheet::{brackets, default};
@@ -166,6 +167,9 @@ fn words(kind: &Kind) -> String {
         Kind::Name => "name".to_owned(),
         Kind::Host => "host name, or `\"\"`".to_owned(),
         Kind::Endpoints => "`host:port` or list of them".to_owned(),
+        Kind::Networks => "address, network, or list of them".to_owned(),
+        Kind::Fields(_, Act::Remove) => "list of field names".to_owned(),
+        Kind::Fields(..) => "list of `Name: value`".to_owned(),
         Kind::Or(word, inner) => format!("{}, or `\"{word}\"`", words(inner)),
     }
 }

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use base::Span;
+use base::{Network, Span};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use super::sheet::{Item, Sheet};
@@ -21,6 +22,7 @@ pub(crate) struct Settings {
     pub(crate) cache: Cache,
     pub(crate) upstream: Vec<Upstream>,
     pub(crate) route: Vec<Route>,
+    pub(crate) forwarded: Forwarded,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -221,6 +223,14 @@ pub(crate) struct Route {
     pub(crate) range_misses: RangeMisses,
     pub(crate) slow_threshold: WordOr<u64>,
     pub(crate) priority: Priority,
+    pub(crate) origin_host: String,
+    pub(crate) prefix_rewrite: String,
+    pub(crate) request_set: Vec<String>,
+    pub(crate) request_add: Vec<String>,
+    pub(crate) request_remove: Vec<String>,
+    pub(crate) response_set: Vec<String>,
+    pub(crate) response_add: Vec<String>,
+    pub(crate) response_remove: Vec<String>,
 }
 
 /// What is let go of last.
@@ -252,6 +262,26 @@ pub(crate) enum SetCookie {
     Strip,
     /// It is not stored.
     Refuse,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Forwarded {
+    #[serde(deserialize_with = "networks")]
+    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) fields: ForwardedFields,
+}
+
+/// The fields that tell whom a request comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ForwardedFields {
+    /// X-Forwarded-For and its like.
+    XForwarded,
+    /// Forwarded.
+    Forwarded,
+    /// None.
+    Off,
 }
 
 /// A value, or the key's word (`auto`, `unlimited`, `off`) instead of one.
@@ -309,4 +339,12 @@ fn word<'de, D: Deserializer<'de>>(from: D) -> Result<(), D::Error> {
 
 fn span<'de, D: Deserializer<'de>>(from: D) -> Result<Span, D::Error> {
     u64::deserialize(from).map(Span)
+}
+
+fn networks<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Network>, D::Error> {
+    let texts = Vec::<String>::deserialize(from)?;
+    let networks = texts.iter().map(|text| text.parse::<Network>());
+    networks
+        .map(|network| network.map_err(D::Error::custom))
+        .collect()
 }

@@ -3,6 +3,7 @@
 
 mod checks;
 mod resources;
+mod rewrite;
 mod token;
 mod upstream;
 
@@ -14,8 +15,8 @@ use base::Span;
 use telemetry::Labels;
 
 use crate::config::{
-    Backend, Drain, Fault, Faults, LogFormat, LogShape, Priority, RangeMisses, Route, SetCookie,
-    Settings, Sheet, Source, Telemetry,
+    Backend, Drain, Fault, Faults, ForwardedFields, LogFormat, LogShape, Priority, RangeMisses,
+    Route, SetCookie, Settings, Sheet, Source, Telemetry,
 };
 use crate::host::Host;
 
@@ -207,6 +208,14 @@ fn data_plane(settings: &Settings, resources: &resources::Resources) -> proxy::S
     data.slow_threshold = settings.telemetry.slow_threshold.value().map(base::Span);
     let one_in = settings.telemetry.sample_one_in.value();
     data.log_one_in = NonZeroU32::new(settings.telemetry.access_log_one_in);
+    data.forwarding = proxy::Forwarding {
+        trusted: settings.forwarded.trusted_proxies.clone(),
+        fields: match settings.forwarded.fields {
+            ForwardedFields::XForwarded => proxy::ForwardedFields::XForwarded,
+            ForwardedFields::Forwarded => proxy::ForwardedFields::Forwarded,
+            ForwardedFields::Off => proxy::ForwardedFields::Off,
+        },
+    };
     data.sample_one_in = one_in.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
     data
 }
@@ -231,6 +240,7 @@ fn routes(settings: &Settings) -> Vec<proxy::Route> {
                     Priority::Normal => proxy::Priority::Normal,
                     Priority::High => proxy::Priority::High,
                 },
+                rewrite: rewrite::of(route, settings),
             })
         })
         .collect()
