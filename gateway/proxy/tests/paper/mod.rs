@@ -223,6 +223,8 @@ impl Driver for Paper {
 
     fn accept(&mut self, _: ListenerId, _: bool) {}
 
+    fn unlisten(&mut self, _: ListenerId) {}
+
     fn connect(&mut self, _: SocketAddr) -> Result<SocketId, Full> {
         let socket = self.open();
         self.connects.push_back(socket);

@@ -29,6 +29,7 @@ pub(crate) struct Listen {
     pub(crate) data: Vec<SocketAddr>,
     pub(crate) operator: Vec<SocketAddr>,
     pub(crate) metrics: Vec<SocketAddr>,
+    pub(crate) share_port: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -87,6 +88,8 @@ pub(crate) struct Drain {
     pub(crate) delay: Span,
     #[serde(deserialize_with = "span")]
     pub(crate) timeout: Span,
+    #[serde(deserialize_with = "span")]
+    pub(crate) idle: Span,
 }
 
 #[derive(Clone, Debug, Deserialize)]
