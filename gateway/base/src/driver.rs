@@ -47,6 +47,10 @@ pub trait Driver: Sized + 'static {
     /// Starts or stops accepting on a listener. Connections that arrive while stopped wait in the kernel's queue.
     fn accept(&mut self, listener: ListenerId, on: bool);
 
+    /// Stops accepting on a listener for good, and closes it once nothing of it is in the kernel. What the kernel accepts
+    /// until then is still handed out; what its queue still holds then is reset, unless the host migrates it.
+    fn unlisten(&mut self, listener: ListenerId);
+
     /// Starts a connection; `Connected` or `Failed` follows.
     ///
     /// # Errors

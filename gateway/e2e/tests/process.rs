@@ -148,12 +148,16 @@ fn the_environment_overrides_the_file(backend: Backend) {
 
 fn term_ends_an_idle_gateway_with_0(backend: Backend) {
     let origin = Origin::answering(ok("", "x"));
-    let mut gateway = Gateway::before(&origin, backend);
+    let mut gateway = Setup::new(backend)
+        .everything_to(origin.address(), "")
+        .set("drain", "idle", "\"0s\"")
+        .start();
     let mut idle = gateway.client();
     idle.ask(get("/a"));
     gateway.signal(Signal::TERM);
-    assert_eq!(gateway.end(), Some(0));
     idle.expect_end();
+    drop(idle);
+    assert_eq!(gateway.end(), Some(0));
 }
 
 fn term_finishes_what_is_under_way(backend: Backend) {

@@ -8,6 +8,7 @@ mod config;
 mod doorbell;
 mod epoll;
 pub mod floor;
+pub mod group;
 pub mod host;
 mod lend;
 pub mod listen;

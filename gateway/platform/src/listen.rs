@@ -2,7 +2,8 @@
 //!
 //! The group's first socket listens without SO_REUSEPORT, so that a port somebody already listens on is refused instead
 //! of shared (a second instance would steal connections); the option is set once the port is ours, before the others
-//! bind. At no moment in between is the port free: SO_REUSEADDR lets nobody in beside a socket that listens.
+//! bind. At no moment in between is the port free: SO_REUSEADDR lets nobody in beside a socket that listens. Who is told to
+//! share the port ([`Listeners::join`]) asks for SO_REUSEPORT from the start.
 
 use std::fmt;
 use std::io;
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::group;
 use crate::host::HostRoot;
 
 /// Connections that wait in the kernel for each shard.
@@ -29,6 +31,9 @@ pub struct Listeners {
     pub sockets: Vec<TcpListener>,
     /// What is worth telling.
     pub notes: Vec<String>,
+    /// The sockets of others (by inode) that listened here before these, which then stand behind all of them in the group;
+    /// `None` where that is not sure.
+    pub before: Option<Vec<u64>>,
 }
 
 impl Listeners {
@@ -40,6 +45,61 @@ impl Listeners {
     pub fn bind(root: &HostRoot, address: SocketAddr, shards: usize) -> Result<Self, BindError> {
         bind_within(root, address, shards, PATIENCE)
     }
+
+    /// Binds `shards` sockets beside those that others of the same user may have there already, and shares new connections
+    /// with them from then on. What a former member had the group do with connections is taken back.
+    ///
+    /// # Errors
+    /// In words, with who holds the port without sharing it where that can be found out.
+    pub fn join(root: &HostRoot, address: SocketAddr, shards: usize) -> Result<Self, BindError> {
+        let sharing = |address| {
+            let socket = new_socket(address)?;
+            socket.set_reuse_port(true)?;
+            bind_and_listen(&socket, address)?;
+            Ok(socket)
+        };
+        let before = group::members(root, address);
+        let first = within(PATIENCE, || sharing(address));
+        let all = first.and_then(|first| {
+            let address = local_address(&first)?;
+            let rest = (1..shards).map(|_| sharing(address));
+            let sockets = std::iter::once(Ok(first)).chain(rest);
+            let sockets: io::Result<Vec<_>> = sockets.collect();
+            Ok((address, sockets?))
+        });
+        let (address, sockets) = all.map_err(|e| not_shared(explained(root, address, e)))?;
+        let sockets: Vec<_> = sockets.into_iter().map(TcpListener::from).collect();
+        let mut notes: Vec<_> = backlog_note(root).into_iter().collect();
+        if let Some(first) = sockets.first()
+            && let Err(why) = group::choose_by_hash(first)
+        {
+            notes.push(format!(
+                "what a former process told the sockets of this port stays: {why}"
+            ));
+        }
+        let before = before.ok().filter(|before| {
+            // Whoever came in between stands nobody knows where.
+            let all = group::members(root, address);
+            all.is_ok_and(|all| all.len() == before.len() + sockets.len())
+        });
+        Ok(Self {
+            address,
+            sockets,
+            notes,
+            before,
+        })
+    }
+}
+
+fn not_shared(error: BindError) -> BindError {
+    if error.source.kind() != io::ErrorKind::AddrInUse {
+        return error;
+    }
+    let fix = format!(
+        "it shares the port only with processes of its own user, if it can share it at all; run as that user, or {}",
+        error.fix
+    );
+    BindError { fix, ..error }
 }
 
 /// Why an address cannot be listened on.
@@ -127,7 +187,12 @@ fn bind_within(
     shards: usize,
     patience: Duration,
 ) -> Result<Listeners, BindError> {
-    let first = first_socket(address, patience).map_err(|e| explained(root, address, e))?;
+    let alone = || {
+        let socket = new_socket(address)?;
+        bind_and_listen(&socket, address)?;
+        Ok(socket)
+    };
+    let first = within(patience, alone).map_err(|e| explained(root, address, e))?;
     let group = || {
         first.set_reuse_port(true)?;
         let address = local_address(&first)?;
@@ -145,24 +210,23 @@ fn bind_within(
         address,
         sockets: sockets.into_iter().map(TcpListener::from).collect(),
         notes: backlog_note(root).into_iter().collect(),
+        before: Some(Vec::new()),
     })
 }
 
-/// Listens without SO_REUSEPORT, again and again while the port is taken.
+/// Tries again and again while the port is taken.
 #[allow(
     clippy::disallowed_methods,
     reason = "before the start there is no loop to wait in"
 )]
-fn first_socket(address: SocketAddr, patience: Duration) -> io::Result<Socket> {
+fn within(patience: Duration, bind: impl Fn() -> io::Result<Socket>) -> io::Result<Socket> {
     let deadline = Instant::now() + patience;
     loop {
-        let socket = new_socket(address)?;
-        match bind_and_listen(&socket, address) {
-            Ok(()) => return Ok(socket),
+        match bind() {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
                 std::thread::sleep(STEP);
             }
-            Err(e) => return Err(e),
+            bound => return bound,
         }
     }
 }
@@ -278,19 +342,25 @@ fn holder(root: &HostRoot, address: SocketAddr) -> Option<Holder> {
 
 /// Inodes of the sockets in a table of `/proc/net` that listen where `address` would.
 fn listening(table: &str, address: SocketAddr) -> Vec<u64> {
-    const LISTEN: &str = "0A";
     let row = |line: &str| {
-        let fields: Vec<_> = line.split_whitespace().collect();
-        let [_, local, _, state, _, _, _, _, _, inode, ..] = fields[..] else {
-            return None;
-        };
-        let (ip, port) = local.split_once(':')?;
-        let (ip, port) = (kernel_ip(ip)?, u16::from_str_radix(port, 16).ok()?);
-        let meets = ip == address.ip() || ip.is_unspecified() || address.ip().is_unspecified();
-        let found = state == LISTEN && port == address.port() && meets;
-        found.then(|| inode.parse().ok()).flatten()
+        let (at, inode) = listening_row(line)?;
+        let meets =
+            at.ip() == address.ip() || at.ip().is_unspecified() || address.ip().is_unspecified();
+        (at.port() == address.port() && meets).then_some(inode)
     };
     table.lines().filter_map(row).collect()
+}
+
+/// Where a socket listens, and its inode, from its line of `/proc/net/tcp` or `tcp6`; `None` of one that does not listen.
+pub(crate) fn listening_row(line: &str) -> Option<(SocketAddr, u64)> {
+    const LISTEN: &str = "0A";
+    let fields: Vec<_> = line.split_whitespace().collect();
+    let [_, local, _, state, _, _, _, _, _, inode, ..] = fields[..] else {
+        return None;
+    };
+    let (ip, port) = local.split_once(':')?;
+    let at = SocketAddr::new(kernel_ip(ip)?, u16::from_str_radix(port, 16).ok()?);
+    (state == LISTEN).then_some((at, inode.parse().ok()?))
 }
 
 /// An address as the kernel prints it: words of 32 bits in the machine's order, as hexadecimal numbers.

@@ -6,7 +6,7 @@ use telemetry::Stage;
 
 use crate::Proxy;
 use crate::WORKS_KEPT;
-use crate::client::{Answer, Client, Patience, Work};
+use crate::client::{Answer, Patience, Work};
 use crate::wheel::Wheel;
 
 /// How long a client's unread bytes are discarded after our last answer, so that no reset destroys it
@@ -19,7 +19,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// After sending: a connection whose work is over idles, or ends if it was the last answer.
     pub(crate) fn settle(&mut self, io: &mut D, socket: SocketId) {
         let now = io.now().moment;
-        let idle = self.settings.limits.idle_timeout;
+        let idle = self.idle_span();
         let head = self.settings.limits.header_timeout;
         let Some(client) = self.clients.at(socket) else {
             return;
@@ -38,9 +38,6 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
         if work.input.is_partial() && client.patience == Patience::Send {
             return self.set_patience(socket, Patience::Head, now + head);
-        }
-        if work.is_over() && self.draining {
-            return self.close_client(io, socket, Closing::Orderly);
         }
         if work.is_over() {
             let work = client.work.take();
@@ -190,24 +187,54 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
     }
 
-    /// Finishes what is under way and takes nothing new: idle connections close, answers say `Connection: close`.
+    /// How long a connection may stay without a request.
+    fn idle_span(&self) -> Span {
+        let limits = &self.settings.limits;
+        match self.draining {
+            true => limits.idle_timeout.min(limits.drain_idle),
+            false => limits.idle_timeout,
+        }
+    }
+
+    /// Brings every connection to its end, each as its client can bear it best: an answer whose head is still to be written
+    /// says `Connection: close`; where none is to be written, the next request gets one that does; and who asks for nothing
+    /// for [`Limits::drain_idle`](crate::Limits::drain_idle) is closed. A connection that idles may have a request on its way,
+    /// the less likely the longer it has idled. Who comes new is served in the same manner.
     pub fn drain(&mut self, io: &mut D) {
         if self.draining {
             return;
         }
+        let usual = self.idle_span();
         self.draining = true;
+        let sooner = Span(usual.0 - self.idle_span().0);
+        let now = io.now().moment;
         let sockets: Vec<SocketId> = self.clients.sockets().collect();
         for socket in sockets {
-            let idle = self
-                .clients
-                .at(socket)
-                .is_some_and(|client| is_idle(client));
-            if idle {
-                self.close_client(io, socket, Closing::Orderly);
-            } else if let Some(exchange) = self.exchange(socket) {
-                exchange.asked.keep_alive = false;
+            if let Some(exchange) = self.exchange(socket) {
+                let waits = matches!(exchange.answer, Answer::Fetching(_) | Answer::Following(_));
+                exchange.asked.keep_alive &= !waits;
+                continue;
+            }
+            let idle = self.clients.at(socket);
+            let idle = idle.filter(|client| client.patience == Patience::Idle);
+            if let Some(deadline) = idle.map(|client| client.deadline) {
+                let deadline = Moment(deadline.0.saturating_sub(sooner.0)).max(now);
+                self.set_patience(socket, Patience::Idle, deadline);
             }
         }
+    }
+
+    /// A client that asked for nothing in its time. In a drain many are closed at once, and one may be asking just now: it
+    /// sees the end of the connection, not a reset.
+    pub(crate) fn end_idle(&mut self, io: &mut D, socket: SocketId) {
+        if !self.draining {
+            return self.close_client(io, socket, Closing::Orderly);
+        }
+        if let Some(client) = self.clients.at(socket) {
+            client.last = true;
+            client.linger = true;
+        }
+        self.end_after_last(io, socket);
     }
 
     /// Ends every connection now: whose answer is under way sees that it is cut, and what was asked is counted.
@@ -239,10 +266,4 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             client.scheduled = wheel.schedule(socket, deadline);
         }
     }
-}
-
-fn is_idle<D: Driver>(client: &Client<D>) -> bool {
-    client.work.as_ref().is_none_or(|work| {
-        work.exchange.is_none() && !work.sending && work.output.is_empty() && work.input.is_empty()
-    })
 }

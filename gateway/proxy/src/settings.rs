@@ -63,6 +63,8 @@ pub struct Limits {
     pub rate_grace: Span,
     /// Client connections of this shard; beyond: 503 and close.
     pub clients_max: usize,
+    /// Likewise [`Limits::idle_timeout`], during a drain, where that is longer.
+    pub drain_idle: Span,
 }
 
 /// A route as configured.
@@ -175,6 +177,7 @@ impl Default for Limits {
             send_min_rate: 1 << 10,
             rate_grace: Span::from_secs(10),
             clients_max: 65_536,
+            drain_idle: Span::from_secs(5),
         }
     }
 }

@@ -48,7 +48,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         match client.patience {
             Patience::Head => self.head_late(io, socket),
             Patience::Body => self.body_late(io, socket),
-            Patience::Idle | Patience::Linger => self.close_client(io, socket, Closing::Orderly),
+            Patience::Linger => self.close_client(io, socket, Closing::Orderly),
+            Patience::Idle => self.end_idle(io, socket),
             Patience::Send => {
                 self.cells.client_timeouts.add(1);
                 self.cut_idler(io, socket);

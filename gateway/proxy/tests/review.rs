@@ -325,14 +325,40 @@ fn the_time_an_origin_does_not_take_a_body_is_not_its_clients() {
 }
 
 #[test]
-fn a_client_that_was_being_answered_when_the_drain_began_does_not_hold_it_up() {
+fn a_client_that_was_being_answered_when_the_drain_began_may_ask_once_more() {
     let (mut world, client, _) = stored();
     world.io.hold_sends = true;
     world.arrives(client, GET);
     world.proxy.drain(&mut world.io);
     world.io.release();
     world.settle();
+    // Its answer's head had gone out, and said nothing of the end.
+    assert!(!world.sent(client).contains("Connection: close"));
+    assert_eq!(world.closed(client), None);
+    world.io.hold_sends = false;
+    world.arrives(client, GET);
+    assert!(world.sent(client).contains("Connection: close"));
     assert_eq!(world.closed(client), Some(Closing::Orderly));
+    assert!(world.proxy.is_drained());
+}
+
+#[test]
+fn who_idles_in_a_drain_is_closed_after_a_while_and_who_idled_before_sooner() {
+    let (mut world, early, _) = stored();
+    seconds(&mut world, 3);
+    let late = world.client();
+    world.arrives(late, GET);
+    world.proxy.drain(&mut world.io);
+    seconds(&mut world, 1);
+    assert!(!world.socket(early).shut);
+    seconds(&mut world, 2);
+    assert!(world.socket(early).shut);
+    assert!(!world.socket(late).shut);
+    seconds(&mut world, 3);
+    assert!(world.socket(late).shut);
+    assert!(!world.proxy.is_drained());
+    // Whoever does not end its own side is waited for no longer than a last answer would be.
+    seconds(&mut world, 3);
     assert!(world.proxy.is_drained());
 }
 

@@ -47,6 +47,7 @@ pub(crate) fn start(plan: Plan, host: Host, bound: Bound) -> Result<Started, Sta
         operator,
         metrics,
         addresses,
+        data_places,
     } = bound;
     let (tally, seen) = watch::channel(Tally::default());
     let shared = Arc::new(Shared::new(&plan, memory.slab().clone(), tally)?);
@@ -84,6 +85,7 @@ pub(crate) fn start(plan: Plan, host: Host, bound: Bound) -> Result<Started, Sta
         backend: backend.in_use,
         listeners: addresses,
         accept_queues,
+        data_places,
         access_log,
         tally: seen,
         cells,

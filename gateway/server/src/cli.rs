@@ -162,7 +162,7 @@ Reserved for later versions, and refused with exit code 2: {verbs}.
 
 | signal | here | nginx | HAProxy |
 |---|---|---|---|
-| TERM | drain, then exit 0; a second one stops at once | stop at once | stop at once |
+| TERM | drain ([what that is](deploys.md)), then exit 0; a second one stops at once | stop at once | stop at once |
 | QUIT | as TERM | drain | – |
 | INT | stop at once, exit 0 | stop at once | stop at once |
 | HUP | check the file and log what is found; taking it comes in a later version | reload | reload (master) |

@@ -105,6 +105,10 @@ codes! {
     Drained "drained" INFO Given "Every request under way has finished."
     Stopped "stopped" INFO Given "Every shard has stopped."
     StoppedLate "stopped_late" WARN Given "The process leaves without waiting for a shard that does not stop."
+    DrainHoldsOff "drain_holds_off" INFO Given "New connections to an address wait: nobody else listens there. The client's next SYN, a second later, is answered by whoever does then, or refused."
+    DrainSteers "drain_steers" INFO Given "New connections to an address go to the sockets of another instance: how many."
+    DrainUnsteered "drain_unsteered" WARN Given "New connections to an address cannot be steered to another instance: why, and what becomes of them."
+    ListenersClosed "listeners_closed" INFO Given "A drain accepts nobody any more; how many SYNs were held off."
 }
 
 static TALLIES: [Tally; Code::ALL.len()] = [const { Tally::new() }; Code::ALL.len()];

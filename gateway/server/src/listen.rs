@@ -11,6 +11,7 @@ use platform::listen::{BindError, Listeners, accept_queue, defer_accept};
 
 use crate::events::log;
 use crate::failure::StartFailure;
+use crate::handover::Place;
 use crate::plan::Plan;
 
 /// Everything bound.
@@ -23,6 +24,8 @@ pub(crate) struct Bound {
     pub(crate) metrics: Vec<TcpListener>,
     /// The addresses as they are, ports that the kernel chose included.
     pub(crate) addresses: Vec<Listening>,
+    /// Where the shards' sockets stand among those of others on each data address.
+    pub(crate) data_places: Vec<(SocketAddr, Place)>,
 }
 
 /// An address listened on.
@@ -51,9 +54,18 @@ pub(crate) fn bind(plan: &Plan, root: &HostRoot) -> Result<Bound, StartFailure> 
         operator: Vec::new(),
         metrics: Vec::new(),
         addresses: Vec::new(),
+        data_places: Vec::new(),
     };
     for address in &plan.listen.data {
-        let sockets = bound.add("data", root, *address, plan.shards.len())?;
+        let shards = plan.shards.len();
+        let listeners = match plan.listen.share_port {
+            true => Listeners::join(root, *address, shards),
+            false => Listeners::bind(root, *address, shards),
+        };
+        let listeners = listeners.map_err(refused)?;
+        let place = Place::behind(listeners.before.clone());
+        bound.data_places.push((listeners.address, place));
+        let sockets = bound.add("data", listeners);
         for (shard, socket) in bound.data.iter_mut().zip(sockets) {
             if plan.defer_accept
                 && let Err(why) = defer_accept(&socket)
@@ -64,25 +76,21 @@ pub(crate) fn bind(plan: &Plan, root: &HostRoot) -> Result<Bound, StartFailure> 
         }
     }
     for address in &plan.listen.operator {
-        let sockets = bound.add("operator", root, *address, 1)?;
+        let listeners = Listeners::bind(root, *address, 1).map_err(refused)?;
+        let sockets = bound.add("operator", listeners);
         bound.operator.extend(sockets);
     }
     for address in &plan.listen.metrics {
-        let sockets = bound.add("metrics", root, *address, 1)?;
+        let listeners = Listeners::bind(root, *address, 1).map_err(refused)?;
+        let sockets = bound.add("metrics", listeners);
         bound.metrics.extend(sockets);
     }
     Ok(bound)
 }
 
 impl Bound {
-    fn add(
-        &mut self,
-        kind: &str,
-        root: &HostRoot,
-        address: SocketAddr,
-        sockets: usize,
-    ) -> Result<Vec<TcpListener>, StartFailure> {
-        let listeners = Listeners::bind(root, address, sockets).map_err(refused)?;
+    fn add(&mut self, kind: &str, listeners: Listeners) -> Vec<TcpListener> {
+        let address = listeners.address;
         for note in &listeners.notes {
             log!(ListenerNote, %address, "{note}");
         }
@@ -94,10 +102,9 @@ impl Bound {
             0 => kind.to_owned(),
             count => format!("{kind}-{}", count + 1),
         };
-        let address = listeners.address;
         log!(Bound, listener = %name, %address, "bound");
         self.addresses.push(Listening { name, address });
-        Ok(listeners.sockets)
+        listeners.sockets
     }
 
     /// The first address of a kind.
@@ -136,6 +143,19 @@ impl AcceptQueues {
             Some((*shard, depth.ok()?))
         });
         depths.collect()
+    }
+
+    /// What `each` makes of every handle on the data address of this number, up to the first failure.
+    pub(crate) fn of_address<T>(
+        &self,
+        number: usize,
+        each: impl FnMut(&TcpListener) -> io::Result<T>,
+    ) -> io::Result<Vec<T>> {
+        let handles = self.handles();
+        let of_address = handles
+            .iter()
+            .filter_map(|(_, sockets)| sockets.get(number));
+        of_address.map(each).collect()
     }
 
     /// Closes the handles.

@@ -17,6 +17,7 @@ mod control;
 mod demo;
 mod events;
 mod failure;
+mod handover;
 mod host;
 mod listen;
 mod log;

@@ -1,5 +1,6 @@
 //! What runs: the handles through which the control plane sees and steers the shards.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use base::MemoryUsage;
@@ -11,6 +12,7 @@ use telemetry::ShardCells;
 use tokio::sync::watch;
 
 use crate::access::AccessLog;
+use crate::handover::Place;
 use crate::host::Host;
 use crate::listen::{AcceptQueues, Listening};
 use crate::plan::{Memory, Plan};
@@ -31,6 +33,8 @@ pub(crate) struct Running {
     pub(crate) listeners: Vec<Listening>,
     /// Connections that wait to be accepted.
     pub(crate) accept_queues: AcceptQueues,
+    /// Where our sockets stood among those of others on each data address when they began to listen.
+    pub(crate) data_places: Vec<(SocketAddr, Place)>,
     /// Counts of the node-wide index.
     pub(crate) store_stats: Box<dyn Fn() -> StoreStats + Send + Sync>,
     /// Bytes of the slab.
@@ -92,10 +96,15 @@ impl Running {
         self.mailboxes.post_all(&Mail::Pages(Arc::new(pages)));
     }
 
-    /// Has every shard finish what is under way, and end.
+    /// Has every shard tell its clients to leave; new ones are still taken.
     pub(crate) fn drain(&self) {
-        self.accept_queues.give_up();
         self.mailboxes.drain();
+    }
+
+    /// Has every shard that drains close its listeners, finish what is under way, and end.
+    pub(crate) fn close(&self) {
+        self.accept_queues.give_up();
+        self.mailboxes.close();
     }
 
     /// Has every shard cut what is under way, and end.

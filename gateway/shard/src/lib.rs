@@ -40,6 +40,8 @@ pub struct Shard<D: Driver, S: NodeStore<D::Memory>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     Serving,
+    /// Still accepts, but has every client leave after its next answer.
+    Leaving,
     /// Accepts what the kernel has already queued, nothing after it.
     Emptying,
     /// Finishes what is under way.
@@ -122,9 +124,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
             self.ran.see(&completion);
             self.proxy.complete(&mut self.driver, completion);
         }
-        self.read_mail();
+        let told = self.read_mail();
         self.proxy.end_turn(&mut self.driver);
-        self.come_to_rest(accepted);
+        self.come_to_rest(accepted || told);
         self.count(found);
         Ok(())
     }
@@ -151,11 +153,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
     fn until(&self, deadline: Option<Moment>) -> Option<Moment> {
         match self.phase {
             Phase::Emptying => Some(Moment(0)),
-            Phase::Serving | Phase::Draining => deadline,
+            Phase::Serving | Phase::Leaving | Phase::Draining => deadline,
         }
     }
 
-    fn read_mail(&mut self) {
+    /// Whether the shard was told just now to close its listeners.
+    fn read_mail(&mut self) -> bool {
         let lost = self.mailboxes.take(self.id, &mut self.mail);
         if lost {
             self.proxy.mail_lost();
@@ -170,16 +173,24 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
         }
         self.mail = mail;
         if self.phase == Phase::Serving && self.mailboxes.is_draining() {
-            self.phase = Phase::Emptying;
+            self.phase = Phase::Leaving;
             self.proxy.drain(&mut self.driver);
         }
+        if self.phase == Phase::Leaving && self.mailboxes.is_closing() {
+            self.phase = Phase::Emptying;
+            // The next turn looks at the queue once more.
+            return true;
+        }
+        false
     }
 
-    /// A drain stops accepting at the first turn that accepts nobody.
-    fn come_to_rest(&mut self, accepted: bool) {
-        if self.phase == Phase::Emptying && !accepted {
+    /// A drain closes its listeners at the first turn that accepts nobody.
+    fn come_to_rest(&mut self, busy: bool) {
+        if self.phase == Phase::Emptying && !busy {
             self.phase = Phase::Draining;
-            self.accept(false);
+            for listener in 0..self.listeners {
+                self.driver.unlisten(ListenerId(listener));
+            }
         }
     }
 
@@ -237,9 +248,11 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
         drop(lost);
         match self.phase {
             Phase::Serving => self.accept(true),
-            Phase::Emptying | Phase::Draining => {
+            Phase::Leaving | Phase::Emptying => {
+                self.accept(true);
                 self.proxy.drain(&mut self.driver);
             }
+            Phase::Draining => self.proxy.drain(&mut self.driver),
         }
         Ok(())
     }

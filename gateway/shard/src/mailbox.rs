@@ -14,6 +14,7 @@ use proxy::{Mail, Post};
 pub struct Mailboxes {
     boxes: Vec<CachePadded<Mailbox>>,
     draining: AtomicBool,
+    closing: AtomicBool,
     stopping: AtomicBool,
 }
 
@@ -34,6 +35,7 @@ impl Mailboxes {
                 .map(|_| CachePadded::new(Mailbox::new()))
                 .collect(),
             draining: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         })
     }
@@ -57,9 +59,17 @@ impl Mailboxes {
         }
     }
 
-    /// Has every shard finish what is under way and end.
+    /// Has every shard tell its clients to leave, each with its next answer. New ones are still taken.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+        for mailbox in &self.boxes {
+            mailbox.ring();
+        }
+    }
+
+    /// Has every shard that drains take who is in its queues, close its listeners, and end with its last client.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
         for mailbox in &self.boxes {
             mailbox.ring();
         }
@@ -82,6 +92,10 @@ impl Mailboxes {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     pub(crate) fn is_stopping(&self) -> bool {

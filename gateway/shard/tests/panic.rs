@@ -136,6 +136,7 @@ impl Node {
 
     fn end(self) {
         self.mailboxes.drain();
+        self.mailboxes.close();
         for shard in self.shards {
             assert_eq!(shard.join().expect("no panic gets out"), Ended::Drained);
         }

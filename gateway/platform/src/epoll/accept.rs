@@ -18,7 +18,8 @@ const ACCEPTS_MAX: usize = 64;
 
 /// One listening socket.
 pub(super) struct Listener {
-    socket: TcpListener,
+    /// `None` once it is closed.
+    socket: Option<TcpListener>,
     pub(super) wanted: bool,
     /// Connections may be waiting.
     pub(super) ready: bool,
@@ -31,7 +32,7 @@ impl Listener {
         net::set_blocking(socket.as_raw_fd(), false)?;
         poller.add(socket.as_raw_fd(), Source::Listener(index))?;
         Ok(Self {
-            socket,
+            socket: Some(socket),
             wanted: false,
             ready: true,
             blocked: None,
@@ -40,7 +41,7 @@ impl Listener {
 
     /// Whether an accept now may bring something.
     fn pending(&self) -> bool {
-        self.wanted && self.ready && self.blocked.is_none()
+        self.wanted && self.ready && self.blocked.is_none() && self.socket.is_some()
     }
 }
 
@@ -61,6 +62,12 @@ impl Epoll {
                 self.accept_once(id, out);
                 left -= 1;
             }
+        }
+    }
+
+    pub(super) fn close_listener(&mut self, id: ListenerId) {
+        if let Some(listener) = self.listeners.get_mut(usize::from(id.0)) {
+            listener.socket = None;
         }
     }
 
@@ -87,7 +94,10 @@ impl Epoll {
         let Some(listener) = self.listeners.get_mut(usize::from(id.0)) else {
             return;
         };
-        match accept(listener) {
+        let Some(socket) = &listener.socket else {
+            return;
+        };
+        match accept(socket) {
             Ok(fd) => self.accepted(id, fd, out),
             Err(libc::EAGAIN) => listener.ready = false,
             Err(errno) if net::concerns_one_connection(errno) => {}
@@ -136,17 +146,10 @@ impl Epoll {
     }
 }
 
-fn accept(listener: &Listener) -> Result<OwnedFd, i32> {
+fn accept(listener: &TcpListener) -> Result<OwnedFd, i32> {
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     let nobody = std::ptr::null_mut();
     // SAFETY: no address is asked for.
-    let fd = unsafe {
-        libc::accept4(
-            listener.socket.as_raw_fd(),
-            nobody,
-            std::ptr::null_mut(),
-            flags,
-        )
-    };
+    let fd = unsafe { libc::accept4(listener.as_raw_fd(), nobody, std::ptr::null_mut(), flags) };
     net::owned(fd).map_err(|error| error.raw_os_error().unwrap_or(0))
 }

@@ -210,6 +210,10 @@ impl Driver for Epoll {
         }
     }
 
+    fn unlisten(&mut self, listener: ListenerId) {
+        self.close_listener(listener);
+    }
+
     fn connect(&mut self, to: SocketAddr) -> Result<SocketId, Full> {
         self.start_connect(to)
     }

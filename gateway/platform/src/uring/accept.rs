@@ -18,12 +18,15 @@ const RETRY: Span = Span::from_millis(100);
 
 /// One listening socket.
 pub(super) struct Listener {
-    socket: TcpListener,
+    /// `None` once it is closed.
+    socket: Option<TcpListener>,
     wanted: bool,
     accepting: bool,
     cancelled: bool,
     /// Not before this, unless a descriptor comes free.
     blocked: Option<Moment>,
+    /// To be closed as soon as no accept is in flight.
+    closing: bool,
 }
 
 impl Listener {
@@ -31,16 +34,24 @@ impl Listener {
     pub(super) fn new(socket: TcpListener) -> io::Result<Self> {
         net::set_blocking(socket.as_raw_fd(), true)?;
         Ok(Self {
-            socket,
+            socket: Some(socket),
             wanted: false,
             accepting: false,
             cancelled: false,
             blocked: None,
+            closing: false,
         })
     }
 
     pub(super) fn is_accepting(&self) -> bool {
         self.accepting
+    }
+
+    /// An accept in flight keeps the socket listening whatever happens to its descriptor.
+    fn close_when_idle(&mut self) {
+        if self.closing && !self.accepting {
+            self.socket = None;
+        }
     }
 }
 
@@ -65,13 +76,26 @@ impl Uring {
         let Some(listener) = listener.filter(ready) else {
             return;
         };
+        let Some(socket) = listener.socket.as_ref().filter(|_| !listener.closing) else {
+            return;
+        };
         listener.accepting = true;
-        let entry = opcode::AcceptMulti::new(Fd(listener.socket.as_raw_fd()))
+        let entry = opcode::AcceptMulti::new(Fd(socket.as_raw_fd()))
             .flags(libc::SOCK_CLOEXEC)
             .build()
             .user_data(Op::Accept.token_at(u32::from(id.0)));
         // SAFETY: the entry points to nothing.
         unsafe { self.push(&entry) };
+    }
+
+    pub(super) fn close_listener(&mut self, id: ListenerId) {
+        let Some(listener) = self.listeners.get_mut(usize::from(id.0)) else {
+            return;
+        };
+        listener.wanted = false;
+        listener.closing = true;
+        listener.close_when_idle();
+        self.cancel_accept(id);
     }
 
     pub(super) fn cancel_accept(&mut self, id: ListenerId) {
@@ -110,6 +134,7 @@ impl Uring {
         {
             listener.accepting = false;
             listener.cancelled = false;
+            listener.close_when_idle();
         }
         match net::owned(cqe.result()) {
             Ok(fd) if !self.quiescing => {

@@ -314,6 +314,10 @@ impl Driver for Uring {
         self.set_accepting(listener, on);
     }
 
+    fn unlisten(&mut self, listener: ListenerId) {
+        self.close_listener(listener);
+    }
+
     fn connect(&mut self, to: SocketAddr) -> Result<SocketId, Full> {
         self.start_connect(to)
     }

@@ -225,6 +225,8 @@ impl Driver for Paper {
 
     fn accept(&mut self, _: ListenerId, _: bool) {}
 
+    fn unlisten(&mut self, _: ListenerId) {}
+
     fn connect(&mut self, address: SocketAddr) -> Result<SocketId, Full> {
         let socket = self.open();
         self.sockets[socket.index as usize].address = Some(address);

@@ -75,7 +75,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section {
         name: "drain",
         repeated: false,
-        doc: "What TERM and QUIT do: readiness fails, the delay passes, accepting stops, requests under way finish.",
+        doc: "What TERM and QUIT do: readiness fails, the delay passes, new connections are turned away, what is under way \
+              finishes. See [deploys](deploys.md).",
         keys: DRAIN,
     },
     Section {
@@ -177,6 +178,14 @@ const LISTEN: &[Key] = &[
         Kind::Addresses,
         "127.0.0.1:9090",
         "Prometheus: /metrics.",
+    )),
+    fixed(key(
+        "share_port",
+        Kind::Flag,
+        "false",
+        "Whether to listen on data addresses beside another process of the same user that does so already, and to share new \
+         connections with it: for a second instance that is to take over. false: a taken port is an error. The addresses of \
+         operators and Prometheus are never shared.",
     )),
 ];
 
@@ -314,13 +323,20 @@ const DRAIN: &[Key] = &[
         "delay",
         Kind::Span(0, DAY),
         "0s",
-        "From failing readiness to the end of accepting, so that load balancers look elsewhere first.",
+        "From failing readiness to turning new connections away, so that load balancers look elsewhere first.",
     ),
     key(
         "timeout",
         Kind::Span(0, DAY),
         "30s",
         "How long requests under way may take from then on; the rest is cut.",
+    ),
+    key(
+        "idle",
+        Kind::Span(0, DAY),
+        "5s",
+        "From then on a connection without a request is closed once it has idled for so long; one that asks sooner is \
+         answered, with Connection: close. The shorter, the likelier it is that a client is asking just as it is closed.",
     ),
 ];
 

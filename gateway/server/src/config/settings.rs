@@ -31,6 +31,7 @@ pub(crate) struct Listen {
     pub(crate) data: Vec<SocketAddr>,
     pub(crate) operator: Vec<SocketAddr>,
     pub(crate) metrics: Vec<SocketAddr>,
+    pub(crate) share_port: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -89,6 +90,8 @@ pub(crate) struct Drain {
     pub(crate) delay: Span,
     #[serde(deserialize_with = "span")]
     pub(crate) timeout: Span,
+    #[serde(deserialize_with = "span")]
+    pub(crate) idle: Span,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::config::{effective, span};
 use crate::events::{self, log};
 use crate::failure::Failure;
+use crate::handover::Handover;
 use crate::plan::Plan;
 use crate::running::End;
 use crate::sources::Sources;
@@ -26,6 +27,7 @@ pub(super) struct Lead {
     pub(super) signals: Signals,
     pub(super) ordered: mpsc::Receiver<Order>,
     pub(super) sources: Sources,
+    pub(super) handover: Handover,
 }
 
 impl Lead {
@@ -45,7 +47,11 @@ impl Lead {
         loop {
             let deadline = self.control.state().ending.deadline();
             let step = tokio::select! {
-                _ = tick.tick() => { self.control.tick(); Step::Wait }
+                _ = tick.tick() => {
+                    self.control.tick();
+                    self.handover.watch(&self.control.running);
+                    Step::Wait
+                }
                 signal = self.signals.next() => self.signalled(signal),
                 Some(Order::Drain) = self.ordered.recv() => self.drain(Again::IsTheSame),
                 () = until(deadline) => self.passed(),
@@ -54,6 +60,7 @@ impl Lead {
                     End::Lost(why) => return self.lost(why).await,
                 },
             };
+            let step = self.look(step);
             if self.take(step) {
                 return self.leave().await;
             }
@@ -98,19 +105,47 @@ impl Lead {
         self.control.state().ending.passed(timeout, clock::moment())
     }
 
+    /// Sees whether anybody still waits to be accepted, where that is the step.
+    fn look(&mut self, step: Step) -> Step {
+        if step != Step::Look {
+            return step;
+        }
+        self.handover.turn_away(&self.control.running);
+        let queues = self.control.running.accept_queues.depths();
+        match queues.iter().all(|(_, depth)| *depth == 0) {
+            true => {
+                let patience = self.handover.patience();
+                let mut state = self.control.state();
+                state.ending.emptied(patience, clock::moment())
+            }
+            false => Step::Wait,
+        }
+    }
+
     /// Carries a step out; tells whether it was the last.
-    fn take(&self, step: Step) -> bool {
+    fn take(&mut self, step: Step) -> bool {
         let drain = &self.control.running.plan.drain;
         match step {
-            Step::Wait => {}
+            Step::Wait | Step::Look => {}
             Step::Begin => log!(
                 DrainBegun,
                 delay = span(drain.delay.0),
                 timeout = span(drain.timeout.0),
-                "draining: readiness fails, accepting stops after the delay"
+                idle = span(drain.idle.0),
+                "draining: readiness fails, new connections are turned away after the delay"
             ),
-            Step::Drain => self.control.running.drain(),
-            Step::Stop => self.control.running.stop(),
+            Step::Leave => {
+                self.handover.turn_away(&self.control.running);
+                self.control.running.drain();
+            }
+            Step::Close => {
+                self.handover.leave(&self.control.running);
+                self.control.running.close();
+            }
+            Step::Stop => {
+                self.handover.give_up(&self.control.running);
+                self.control.running.stop();
+            }
         }
         step == Step::Stop
     }

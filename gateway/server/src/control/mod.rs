@@ -26,6 +26,7 @@ use tokio::sync::mpsc;
 use crate::clock;
 use crate::events::{self, log};
 use crate::failure::{Failure, StartFailure};
+use crate::handover::Handover;
 use crate::plan::Plan;
 use crate::running::Running;
 use crate::sources::Sources;
@@ -150,6 +151,7 @@ async fn live(parts: Parts, ready: Ready) -> Result<(), Failure> {
     serve(&control, parts.operator, parts.metrics, parts.demo)?;
     ready()?;
     Lead {
+        handover: Handover::new(&control.running),
         control,
         signals,
         ordered,

@@ -70,6 +70,8 @@ pub(crate) struct Listen {
     pub(crate) data: Vec<SocketAddr>,
     pub(crate) operator: Vec<SocketAddr>,
     pub(crate) metrics: Vec<SocketAddr>,
+    /// Data addresses may be shared with another instance.
+    pub(crate) share_port: bool,
 }
 
 /// How events are written.
@@ -164,6 +166,7 @@ impl Plan {
                 data: settings.listen.data,
                 operator: settings.listen.operator,
                 metrics: settings.listen.metrics,
+                share_port: settings.listen.share_port,
             },
             shards: resources.shards,
             shards_reason: resources.shards_reason,
@@ -278,6 +281,7 @@ fn limits(settings: &Settings, clients_max: usize) -> proxy::Limits {
         body_min_rate: limits.body_min_rate,
         send_min_rate: limits.send_min_rate,
         clients_max,
+        drain_idle: settings.drain.idle,
         ..proxy::Limits::default()
     }
 }
