@@ -210,8 +210,8 @@ pub enum Completion<D: Driver> {
         socket: SocketId,
         /// The bytes.
         buffer: D::Received,
-        /// Since when they have waited: never later than the last of them came. As near to it as the driver can tell,
-        /// which may be before [`Driver::arrival`] (the time of a wake-up) or behind it.
+        /// Since when they have waited, as near as the driver can tell: when the kernel had the last of them, or the last
+        /// before them of which that is known, or else as for [`Driver::arrival`].
         came: Stamp,
     },
     /// The peer ended its direction in order.

@@ -253,7 +253,7 @@ fn a_request_that_is_put_off_counts_from_its_own_turn() {
         let received = base::Completion::Received {
             socket,
             buffer,
-            came: world.io.arrival(),
+            came: begun,
         };
         world.proxy.complete(&mut world.io, received);
     }
