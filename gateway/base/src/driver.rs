@@ -34,10 +34,6 @@ pub trait Driver: Sized + 'static {
     /// if the loop did not sleep, the wake-up if it did.
     fn arrival(&self) -> Stamp;
 
-    /// The same of what this turn brought of one socket: nearer to the truth after a stall, where the kernel remembers when
-    /// the last of it came. For a socket that received in this turn.
-    fn arrived(&self, socket: SocketId) -> Stamp;
-
     /// A scratch buffer, or `None` while all of them are in flight.
     fn scratch(&mut self) -> Option<Self::Scratch>;
 
@@ -218,6 +214,9 @@ pub enum Completion<D: Driver> {
         socket: SocketId,
         /// The bytes.
         buffer: D::Received,
+        /// Since when they have waited, as near as the driver can tell: when the kernel had the last of them, or the last
+        /// before them of which that is known, or else as for [`Driver::arrival`].
+        came: Stamp,
     },
     /// The peer ended its direction in order.
     Ended {
@@ -248,7 +247,7 @@ impl<D: Driver> fmt::Debug for Completion<D> {
                 write!(f, "accept on {listener:?} failed: {fault}")
             }
             Self::Connected { socket } => write!(f, "{socket:?} connected"),
-            Self::Received { socket, buffer } => {
+            Self::Received { socket, buffer, .. } => {
                 write!(f, "{socket:?} received {} bytes", buffer.len())
             }
             Self::Ended { socket } => write!(f, "{socket:?} ended"),

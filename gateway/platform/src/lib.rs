@@ -3,6 +3,7 @@
 //!
 //! Deliberately absent: HTTP, caching, configuration, and any thread of its own.
 
+mod arrival;
 mod clock;
 mod config;
 mod doorbell;

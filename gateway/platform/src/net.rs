@@ -1,7 +1,7 @@
 //! Socket calls that both drivers make, none of them on the hit path, and the kernel's error numbers as faults.
 
 use std::io;
-use std::mem::{self, size_of};
+use std::mem::size_of;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
@@ -192,26 +192,6 @@ pub(crate) fn pending_error(fd: RawFd) -> i32 {
         )
     };
     if status == 0 { error } else { errno() }
-}
-
-/// How long ago the connection's last bytes came, in nanoseconds: the difference of two of the kernel's ticks (1 to 10 ms).
-pub(crate) fn last_received_ns(fd: RawFd) -> Option<u64> {
-    // Of `struct tcp_info`; the kernel cuts what lies behind.
-    const BYTES: usize = mem::offset_of!(libc::tcp_info, tcpi_last_data_recv) + size_of::<u32>();
-    let mut info = [0_u8; BYTES];
-    let mut length = socklen::<[u8; BYTES]>();
-    // SAFETY: bytes to write to and their count.
-    let status = unsafe {
-        libc::getsockopt(
-            fd,
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            (&raw mut info).cast(),
-            &raw mut length,
-        )
-    };
-    let milliseconds = info.last_chunk().copied().map(u32::from_ne_bytes)?;
-    (status == 0).then(|| u64::from(milliseconds) * 1_000_000)
 }
 
 /// Whether the kernel is done with the connection. Where our sending direction was never ended, only a reset or a timeout

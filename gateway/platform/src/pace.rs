@@ -10,11 +10,8 @@ use crate::clock::{Clock, thread_cpu_ns};
 
 /// A connection this recently active keeps sleeps short.
 const ACTIVE_NS: u64 = 1_000_000_000;
-/// A look that took longer was interrupted, or a long one: what came meanwhile was not seen by it.
-const LOOK_NS_MAX: u64 = 1_000_000;
-/// What a turn finds may have waited for this long: each connection is asked when its bytes came. Two ticks of 250 Hz, below
-/// which the answer would tell nothing.
-const STALL_NS: u64 = 8_000_000;
+/// How long the wall clock is taken to keep its distance from the stamps: slewed by 500 ppm it is off by 5 µs then.
+const WALL_NS: u64 = 10_000_000;
 /// A longer time without a look is a gap.
 const GAP_NS: u64 = 200_000;
 /// How many times their mean cost operations may take, and what a stretch may take beside them, before the CPU cannot have
@@ -30,16 +27,17 @@ pub(crate) struct Pace {
     born: Stamp,
     now: Now,
     arrival: Stamp,
-    /// What the turn finds came after this.
-    after: Stamp,
+    /// When the sleep began that the turn woke from.
+    slept: Option<Stamp>,
+    /// What comes next in the turn was not there before this: things are told in the order in which they came.
+    came: Stamp,
     /// From when the turn looks for what came.
     looks: Stamp,
     /// Since when what the next turn finds may have been there.
     looked: Stamp,
-    /// Of what the kernel has ready, so much was there already when a turn before looked and left it: it comes first.
-    left: usize,
-    /// Since when what lies behind that may have been there.
-    behind: Stamp,
+    /// The wall clock less the stamps, and when that was read.
+    wall_ahead: u64,
+    wall_read: Stamp,
     /// When a connection last did something.
     active: Stamp,
     busy_poll_ns: u64,
@@ -62,11 +60,12 @@ impl Pace {
             born: stamp,
             now: clock.now_at(stamp),
             arrival: stamp,
-            after: stamp,
+            slept: None,
+            came: stamp,
             looks: stamp,
             looked: stamp,
-            left: 0,
-            behind: stamp,
+            wall_ahead: clock.wall_ahead(),
+            wall_read: stamp,
             active: stamp,
             busy_poll_ns: u64::try_from(busy_poll.as_nanos()).unwrap_or(u64::MAX),
             idle_ns: 0,
@@ -98,23 +97,36 @@ impl Pace {
         self.arrival
     }
 
-    /// Since when bytes have waited of which the kernel remembers how long ago they came: asked only where that is worth it.
+    /// From when the bytes count that come next: what came before them came then at the latest.
     #[inline]
-    pub(crate) fn arrived(&self, ago_ns: impl FnOnce() -> Option<u64>) -> Stamp {
-        let waited = Stamp(self.now.moment.0) - self.arrival;
-        if waited.0 > STALL_NS {
-            self.arrived_in_stall(ago_ns())
-        } else {
-            self.arrival
-        }
+    pub(crate) fn came(&self) -> Stamp {
+        self.came
     }
 
-    #[cold]
-    fn arrived_in_stall(&self, ago_ns: Option<u64>) -> Stamp {
-        let now = self.clock.stamp();
-        ago_ns.map_or(self.arrival, |ago| {
-            Stamp(now.0.saturating_sub(ago)).max(self.after).min(now)
-        })
+    /// The same for bytes that came at this time of the wall clock. Where that is not to be believed (the clock was set),
+    /// they count as those without one.
+    #[inline]
+    pub(crate) fn came_at(&mut self, wall_ns: u64) -> Stamp {
+        let at = Stamp(wall_ns.wrapping_sub(self.wall_ahead));
+        if at.0 <= self.now.moment.0 {
+            self.came = self.came.max(at);
+        }
+        self.came
+    }
+
+    /// Whether the turn woke from a sleep: then what came first tells how long the waking took, if it tells.
+    #[inline]
+    pub(crate) fn slept(&self) -> bool {
+        self.slept.is_some()
+    }
+
+    /// The first bytes that tell came at this time of the wall clock: those before them not later, and none before the
+    /// sleep.
+    pub(crate) fn woken_at(&mut self, wall_ns: u64) {
+        let at = Stamp(wall_ns.wrapping_sub(self.wall_ahead));
+        if let Some(slept) = self.slept {
+            self.came = at.max(slept).min(self.arrival);
+        }
     }
 
     pub(crate) fn idle_ns(&self) -> u64 {
@@ -141,7 +153,7 @@ impl Pace {
     /// This turn does not sleep: what it finds may have been there since the turn before looked.
     #[inline]
     pub(crate) fn awake(&mut self) {
-        (self.arrival, self.after) = (self.looked, self.looked);
+        (self.arrival, self.came, self.slept) = (self.looked, self.looked, None);
     }
 
     /// From here, how long a sleep may last that was asked to end at `until`.
@@ -169,7 +181,8 @@ impl Pace {
         let (mut empty, mut begins) = (rest.from, rest.from);
         while (begins - rest.from).0 < spin_ns {
             if look() {
-                (self.arrival, self.after, self.looks) = (empty, empty, empty);
+                (self.arrival, self.came, self.looks) = (empty, empty, empty);
+                self.slept = None;
                 self.spun_ns += (begins - rest.from).0;
                 return true;
             }
@@ -206,7 +219,8 @@ impl Pace {
         let woke = self.clock.stamp();
         self.idle_ns += (woke - rest.from).0;
         self.arrival = woke.min(Stamp(rest.from.0.saturating_add(rest.bound_ns)));
-        (self.looks, self.after) = (self.arrival, rest.from);
+        (self.looks, self.came) = (self.arrival, self.arrival);
+        self.slept = Some(rest.from);
         if (woke - self.arrival).0 > GAP_NS {
             self.take(self.arrival, woke);
         }
@@ -218,33 +232,27 @@ impl Pace {
         let now = self.clock.stamp();
         self.worked(self.looks, now);
         self.now = self.clock.now_at(now);
+        if (now - self.wall_read).0 > WALL_NS {
+            (self.wall_ahead, self.wall_read) = (self.clock.wall_ahead(), now);
+        }
     }
 
-    /// The reap is over: it took `taken` and left `left` at most; `active` when a connection did something in it. Tells
-    /// whether it was interrupted.
+    /// The reap is over: it took `taken`; `active` when a connection did something in it. What it `left` came before the
+    /// next look, and so did, after a long time without one, what is there `again`.
     #[inline]
-    pub(crate) fn reaped(&mut self, active: bool, taken: usize, left: usize) -> bool {
+    pub(crate) fn reaped(&mut self, active: bool, taken: usize, left: bool, again: bool) {
         let now = self.clock.stamp();
-        let looked = (now - self.looks).0;
-        let interrupted = looked > LOOK_NS_MAX || looked > GAP_NS && looked > self.allowed_ns();
-        let seen = if interrupted { self.looks } else { now };
-        if left == 0 {
-            (self.left, self.looked) = (0, seen);
+        let late = (now - self.came).0 > GAP_NS;
+        self.looked = if left || again && late {
+            self.came
         } else {
-            self.leave(taken, left, seen);
-        }
+            now
+        };
         if active {
             self.active = now;
         }
         self.operations = taken as u64;
         self.all_operations += taken as u64;
-        interrupted
-    }
-
-    /// After an interruption so much is there at most that came during it.
-    pub(crate) fn caught_up(&mut self, left: usize) {
-        (self.looked, self.behind) = (self.looked.min(self.looks), self.clock.stamp());
-        self.left = left;
     }
 
     /// A stretch of work is over.
@@ -278,20 +286,6 @@ impl Pace {
         let from = self.taken.map_or(from, |taken| taken.from);
         self.taken = Some(Taken { from, until });
     }
-
-    /// What is left comes first in the next turn, and has been waiting since before this one.
-    #[cold]
-    fn leave(&mut self, taken: usize, left: usize, seen: Stamp) {
-        if self.left > taken {
-            self.left -= taken;
-            return;
-        }
-        self.looked = match self.left {
-            0 => self.arrival,
-            _ => self.behind,
-        };
-        (self.left, self.behind) = (left, seen);
-    }
 }
 
 /// A stretch of time to rest in.
@@ -323,7 +317,7 @@ mod tests {
     #[test]
     fn sleeps_are_short_while_connections_are_active_and_bounded_always() {
         let mut pace = pace(Duration::ZERO);
-        pace.reaped(true, 0, 0);
+        pace.reaped(true, 0, false, false);
         assert_eq!(pace.rest(None).bound_ns, SLEEP_ACTIVE_NS_MAX);
         pace.active = Stamp(0);
         pace.clock = Clock::system();
@@ -337,39 +331,67 @@ mod tests {
         let mut pace = pace(Duration::ZERO);
         pace.look();
         let looks = pace.looks;
-        pace.reaped(false, 0, 0);
+        pace.reaped(false, 0, false, false);
         pace.awake();
         assert!(pace.arrival() >= looks);
     }
 
     #[test]
-    fn a_look_that_was_interrupted_did_not_see_what_came_meanwhile() {
+    fn what_a_turn_leaves_counts_from_the_last_that_came_before_it() {
         let mut pace = pace(Duration::ZERO);
-        pace.look();
-        let looks = pace.looks;
-        while (pace.stamp() - looks).0 <= LOOK_NS_MAX {}
-        pace.reaped(false, 0, 0);
+        let mut turn = |left, again| {
+            pace.look();
+            pace.awake();
+            pace.tick();
+            pace.reaped(true, 1, left, again);
+            pace.looked
+        };
+        let first = turn(false, false);
+        assert_eq!(turn(true, false), first);
+        assert!(turn(false, true) > first, "that was no long look");
+        let before = turn(false, false);
+        pace.looked = Stamp(1);
         pace.awake();
-        assert_eq!(pace.arrival(), looks);
+        pace.reaped(true, 1, false, true);
+        assert!(pace.looked == Stamp(1) && before > Stamp(1));
+        pace.awake();
+        pace.reaped(true, 1, false, false);
+        assert!(pace.looked > before);
     }
 
     #[test]
-    fn what_a_turn_leaves_counts_from_before_it_and_what_lies_behind_from_its_end() {
+    fn bytes_count_from_the_time_they_tell_and_those_behind_them_too() {
         let mut pace = pace(Duration::ZERO);
-        pace.looked = Stamp(1);
-        let mut turn = |taken, left| {
-            pace.look();
-            pace.awake();
-            pace.reaped(true, taken, left);
-            (pace.arrival(), pace.behind)
-        };
-        let (first, behind) = turn(10, 25);
-        assert_eq!(first, Stamp(1));
-        // Ten and ten of those left; then five, and five that came after the first look.
-        assert_eq!([turn(10, 20).0, turn(10, 20).0, turn(10, 15).0], [first; 3]);
-        let (second, _) = turn(15, 0);
-        assert_eq!(second, behind);
-        assert!(turn(1, 0).0 > behind);
+        (pace.wall_ahead, pace.looked) = (1_000, Stamp(10));
+        pace.awake();
+        pace.now.moment = Moment(100);
+        assert_eq!(pace.came(), Stamp(10));
+        assert_eq!(
+            [1_050, 1_040, 1_060].map(|at| pace.came_at(at).0),
+            [50, 50, 60]
+        );
+        assert_eq!(pace.came(), Stamp(60));
+        // The wall clock was set, forward and back.
+        assert_eq!([1_101, 900, 0].map(|at| pace.came_at(at).0), [60; 3]);
+        assert_eq!(pace.arrival(), Stamp(10));
+    }
+
+    #[test]
+    fn what_came_first_in_a_sleep_tells_when_it_ended() {
+        let mut pace = pace(Duration::ZERO);
+        pace.wall_ahead = 0;
+        let from = Stamp(5);
+        let bound_ns = 100;
+        pace.woke(Rest { from, bound_ns });
+        assert!(pace.slept() && pace.came() == pace.arrival());
+        pace.woken_at(40);
+        assert_eq!(pace.came(), Stamp(40));
+        pace.woken_at(1);
+        assert_eq!(pace.came(), from);
+        pace.woken_at(u64::MAX);
+        assert_eq!(pace.came(), pace.arrival());
+        pace.awake();
+        assert!(!pace.slept());
     }
 
     #[test]
@@ -414,7 +436,7 @@ mod tests {
         assert!(!pace.spin(rest, || false));
         pace.awake();
         assert!(pace.arrival() >= rest.from);
-        pace.reaped(false, 0, 0);
+        pace.reaped(false, 0, false, false);
         pace.awake();
         assert!(pace.arrival() >= rest.from);
     }

@@ -10,6 +10,7 @@ use std::rc::Rc;
 
 use base::{Room, Scratch};
 
+use crate::arrival::BEFORE_BYTES;
 use crate::memory::{Layout, ShardMemory};
 
 /// Free and existing buffers by kind.
@@ -132,6 +133,18 @@ impl Pools {
         (index < pool.layout.count).then(|| self.handle(room, index, count))
     }
 
+    /// What stands before the bytes in a lent buffer that the kernel filled. Before it is taken back.
+    pub(crate) fn filled_by_kernel(
+        &self,
+        room: Room,
+        index: u16,
+    ) -> Option<&[u8; BEFORE_BYTES as usize]> {
+        let pool = self.of(room);
+        // SAFETY: within the part (the index is checked, buffers are larger), initialised (the mapping began as zeroes), and
+        // the kernel, which has told of the buffer, no longer writes to it.
+        (index < pool.layout.count).then(|| unsafe { pool.address(index).cast().as_ref() })
+    }
+
     /// Takes back what the kernel still had of the lent buffers. Only once it cannot write to any of them.
     pub(crate) fn reclaim(&self, room: Room, lent: impl Iterator<Item = u16>) {
         let pool = self.of(room);
@@ -158,6 +171,7 @@ impl Pools {
             length: u32::try_from(count).unwrap_or(0),
             index,
             room,
+            skipped: 0,
         }
     }
 }
@@ -196,6 +210,8 @@ pub struct Received {
     length: u32,
     index: u16,
     room: Room,
+    /// Bytes at its front that are not of those received.
+    skipped: u8,
 }
 
 impl Received {
@@ -207,6 +223,14 @@ impl Received {
         unsafe {
             std::slice::from_raw_parts_mut(pool.address(self.index).as_ptr(), pool.layout.bytes)
         }
+    }
+
+    /// Leaves so many bytes at the front out, as far as there are.
+    #[inline]
+    pub(crate) fn skip(&mut self, count: u8) {
+        let count = u32::from(count).min(self.length);
+        self.length -= count;
+        self.skipped += u8::try_from(count).unwrap_or(0);
     }
 
     /// Says how many bytes of the buffer were received.
@@ -222,9 +246,11 @@ impl Deref for Received {
     #[inline]
     fn deref(&self) -> &[u8] {
         let pool = self.pools.of(self.room);
-        // SAFETY: the handle owns the buffer; `length` is at most its size, and its bytes are initialised.
+        // SAFETY: the handle owns the buffer; what is left out and `length` are at most its size together, and its bytes are
+        // initialised.
         unsafe {
-            std::slice::from_raw_parts(pool.address(self.index).as_ptr(), self.length as usize)
+            let start = pool.address(self.index).add(usize::from(self.skipped));
+            std::slice::from_raw_parts(start.as_ptr(), self.length as usize)
         }
     }
 }

@@ -96,10 +96,6 @@ impl<S: Default> Table<S> {
         self.taken == self.bound
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.taken as usize
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.taken == 0
     }

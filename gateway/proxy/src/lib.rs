@@ -297,9 +297,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// Takes one completion.
     pub fn complete(&mut self, io: &mut D, completion: Completion<D>) {
         match completion {
-            Completion::Received { socket, buffer } => {
+            Completion::Received {
+                socket,
+                buffer,
+                came,
+            } => {
                 if self.clients.at(socket).is_some() {
-                    self.client_received(io, socket, buffer);
+                    self.client_received(io, socket, buffer, came);
                 } else {
                     self.origin_received(io, socket, buffer);
                 }

@@ -49,7 +49,13 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         }
     }
 
-    pub(crate) fn client_received(&mut self, io: &mut D, socket: SocketId, buffer: D::Received) {
+    pub(crate) fn client_received(
+        &mut self,
+        io: &mut D,
+        socket: SocketId,
+        buffer: D::Received,
+        came: Stamp,
+    ) {
         let Some(client) = self.clients.at(socket) else {
             return;
         };
@@ -61,12 +67,17 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             .work
             .get_or_insert_with(|| works.pop().unwrap_or_else(|| Box::new(Work::new())));
         work.input.push(Bytes::Buffer(buffer));
-        self.advance(io, socket);
+        self.advance_since(io, socket, came);
         self.touch(socket);
     }
 
     /// Reads as far as may be: requests until one has to be waited for, a body as fast as the origin takes it.
     pub(crate) fn advance(&mut self, io: &mut D, socket: SocketId) {
+        self.advance_since(io, socket, io.arrival());
+    }
+
+    /// The same; requests count from `came`.
+    fn advance_since(&mut self, io: &mut D, socket: SocketId, came: Stamp) {
         let head_bytes = self.settings.limits.head.head_bytes;
         while let Some(client) = self.clients.at(socket) {
             let Some(work) = client.work.as_mut() else {
@@ -88,10 +99,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             let Some((bytes, at)) = work.input.pop(head_bytes) else {
                 break;
             };
-            let arrival = work
-                .waits_since
-                .take()
-                .unwrap_or_else(|| io.arrived(socket));
+            let arrival = work.waits_since.take().unwrap_or(came);
             let stop = self.read(io, socket, (&bytes, at), arrival);
             if !self.keep_rest(io, socket, bytes, (stop, arrival)) {
                 break;

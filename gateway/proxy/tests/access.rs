@@ -250,7 +250,11 @@ fn a_request_that_is_put_off_counts_from_its_own_turn() {
     world.proxy.begin_turn(&mut world.io, begun, 2);
     for (socket, target) in [(first, "/a"), (other, "/b")] {
         let buffer = world.io.buffer(&get(target, ""));
-        let received = base::Completion::Received { socket, buffer };
+        let received = base::Completion::Received {
+            socket,
+            buffer,
+            came: begun,
+        };
         world.proxy.complete(&mut world.io, received);
     }
     world.proxy.end_turn(&mut world.io);

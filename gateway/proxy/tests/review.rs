@@ -486,10 +486,12 @@ fn who_waits_for_a_connection_is_not_overtaken() {
     world.meanwhile(Completion::Received {
         socket: origin,
         buffer: answer,
+        came: base::Stamp(0),
     });
     world.complete(Completion::Received {
         socket: third,
         buffer: request,
+        came: base::Stamp(0),
     });
     assert!(world.sent(origin).starts_with("GET /2"));
     world.arrives(origin, FRESH);

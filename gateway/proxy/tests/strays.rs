@@ -241,9 +241,14 @@ fn answers_are_kept_though_every_turn_has_its_share_of_requests() {
         world.proxy.begin_turn(&mut world.io, stamp, 1);
         for (socket, bytes) in batch.drain(..) {
             let buffer = world.io.buffer(&bytes);
-            world
-                .proxy
-                .complete(&mut world.io, base::Completion::Received { socket, buffer });
+            world.proxy.complete(
+                &mut world.io,
+                base::Completion::Received {
+                    socket,
+                    buffer,
+                    came: stamp,
+                },
+            );
         }
         world.proxy.end_turn(&mut world.io);
     };
@@ -252,9 +257,14 @@ fn answers_are_kept_though_every_turn_has_its_share_of_requests() {
     world.proxy.begin_turn(&mut world.io, stamp, 1);
     for (socket, bytes) in [(origin, ok(FRESH, "hello")), (clients[0], request(0))] {
         let buffer = world.io.buffer(&bytes);
-        world
-            .proxy
-            .complete(&mut world.io, base::Completion::Received { socket, buffer });
+        world.proxy.complete(
+            &mut world.io,
+            base::Completion::Received {
+                socket,
+                buffer,
+                came: stamp,
+            },
+        );
     }
     world.proxy.end_turn(&mut world.io);
     for (n, client) in clients.iter().enumerate().take(59).skip(1) {

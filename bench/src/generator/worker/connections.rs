@@ -35,7 +35,7 @@ impl<D: Driver> Worker<'_, D> {
     #[inline]
     fn handle(&mut self, completion: Completion<D>) {
         match completion {
-            Completion::Received { socket, buffer } => {
+            Completion::Received { socket, buffer, .. } => {
                 if let Some(at) = self.connection(socket) {
                     self.received(at, &buffer);
                 }

@@ -8,7 +8,7 @@ use base::{Completion, Fault, ListenerId, Moment, Span};
 
 use super::poller::{Poller, Source};
 use super::{Epoll, Socket};
-use crate::net;
+use crate::{arrival, net};
 
 /// How long accepting waits for a descriptor before it tries again; the driver sees those of its own come free, others
 /// it does not.
@@ -30,6 +30,7 @@ pub(super) struct Listener {
 impl Listener {
     pub(super) fn new(poller: &Poller, index: u8, socket: TcpListener) -> io::Result<Self> {
         net::set_blocking(socket.as_raw_fd(), false)?;
+        arrival::keep_stamps(socket.as_raw_fd());
         poller.add(socket.as_raw_fd(), Source::Listener(index))?;
         Ok(Self {
             socket: Some(socket),
@@ -110,6 +111,9 @@ impl Epoll {
         let Ok(socket) = self.sockets.insert(Socket::new(fd)) else {
             return self.block(id, Fault::Resources, out);
         };
+        if let Some(state) = self.sockets.get_mut(socket) {
+            state.tells = arrival::tells(socket.index);
+        }
         self.active = true;
         match self.poller.add(raw, Source::Socket(socket)) {
             Ok(()) => out.push(Completion::Accepted {

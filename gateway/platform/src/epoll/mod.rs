@@ -84,6 +84,8 @@ struct Socket {
     /// The sending direction ends after the send in flight.
     ends: bool,
     failed: bool,
+    /// Its receives tell when the bytes came.
+    tells: bool,
 }
 
 const _: () = assert!(
@@ -184,14 +186,6 @@ impl Driver for Epoll {
     #[inline]
     fn arrival(&self) -> Stamp {
         self.pace.arrival()
-    }
-
-    #[inline]
-    fn arrived(&self, socket: SocketId) -> Stamp {
-        self.pace.arrived(|| {
-            let socket = self.sockets.get(socket)?;
-            net::last_received_ns(socket.raw())
-        })
     }
 
     #[inline]

@@ -3,6 +3,7 @@
 use base::{Completion, Room, SocketId};
 
 use super::Epoll;
+use crate::arrival::{self, CONTROL_BYTES};
 use crate::net;
 
 /// What one receive came to.
@@ -99,7 +100,12 @@ impl Epoll {
             let list = usize::from(socket.large);
             return self.starved[list].push_back(id);
         };
-        let outcome = match receive(socket.raw(), buffer.whole()) {
+        let (outcome, told) = if socket.tells {
+            receive_told(socket.raw(), buffer.whole())
+        } else {
+            (receive(socket.raw(), buffer.whole()), None)
+        };
+        let outcome = match outcome {
             Outcome::Bytes(count, full) => Outcome::Bytes(count, full || socket.ends_soon),
             other => other,
         };
@@ -107,7 +113,15 @@ impl Epoll {
             Outcome::Bytes(count, more) => {
                 socket.readable = more;
                 buffer.fill(count);
-                out.push(Completion::Received { socket: id, buffer });
+                let came = match told {
+                    Some(wall_ns) => self.pace.came_at(wall_ns),
+                    None => self.pace.came(),
+                };
+                out.push(Completion::Received {
+                    socket: id,
+                    buffer,
+                    came,
+                });
                 self.queue(id);
             }
             Outcome::Empty => socket.readable = false,
@@ -125,9 +139,32 @@ impl Epoll {
 fn receive(fd: libc::c_int, buffer: &mut [u8]) -> Outcome {
     // SAFETY: the buffer is writable for its length.
     let count = unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), 0) };
+    outcome(count, buffer.len())
+}
+
+/// The same, and when the last of the bytes came, in nanoseconds of the wall clock.
+fn receive_told(fd: libc::c_int, buffer: &mut [u8]) -> (Outcome, Option<u64>) {
+    let mut control = [0_u64; CONTROL_BYTES / 8];
+    let mut slice = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    // SAFETY: all zeroes is a message head without an address, slices and control data.
+    let mut head: libc::msghdr = unsafe { std::mem::zeroed() };
+    (head.msg_iov, head.msg_iovlen) = (&raw mut slice, 1);
+    (head.msg_control, head.msg_controllen) = (control.as_mut_ptr().cast(), CONTROL_BYTES as _);
+    // SAFETY: the head names a slice that is writable for its length and room for control data, both of this frame.
+    let count = unsafe { libc::recvmsg(fd, &raw mut head, 0) };
+    // SAFETY: the bytes of initialised integers.
+    let bytes: [u8; CONTROL_BYTES] = unsafe { std::mem::transmute(control) };
+    let told = arrival::told(&bytes, head.msg_controllen as usize);
+    (outcome(count, buffer.len()), told)
+}
+
+fn outcome(count: libc::ssize_t, room: usize) -> Outcome {
     match usize::try_from(count) {
         Ok(0) => Outcome::End,
-        Ok(count) => Outcome::Bytes(count, count == buffer.len()),
+        Ok(count) => Outcome::Bytes(count, count == room),
         Err(_) => match net::errno() {
             libc::EAGAIN => Outcome::Empty,
             errno => Outcome::Broken(errno),

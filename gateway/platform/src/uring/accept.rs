@@ -10,7 +10,7 @@ use io_uring::{cqueue, opcode};
 
 use super::token::Op;
 use super::{Socket, Uring};
-use crate::net;
+use crate::{arrival, net};
 
 /// How long accepting waits for a descriptor before it tries again; the driver sees those of its own come free, others
 /// it does not.
@@ -33,6 +33,7 @@ impl Listener {
     /// The ring waits on blocking sockets only: on others it reports that they would block.
     pub(super) fn new(socket: TcpListener) -> io::Result<Self> {
         net::set_blocking(socket.as_raw_fd(), true)?;
+        arrival::keep_stamps(socket.as_raw_fd());
         Ok(Self {
             socket: Some(socket),
             wanted: false,
@@ -140,6 +141,9 @@ impl Uring {
             Ok(fd) if !self.quiescing => {
                 // Beyond the bound the descriptor is dropped, which closes it.
                 if let Ok(socket) = self.sockets.insert(Socket::new(fd)) {
+                    if let Some(state) = self.sockets.get_mut(socket) {
+                        state.tells = arrival::tells(socket.index);
+                    }
                     out.push(Completion::Accepted {
                         listener: id,
                         socket,

@@ -113,6 +113,8 @@ struct Socket {
     failed: bool,
     closing: bool,
     reset: bool,
+    /// Its receives tell when the bytes came; never changes once it receives.
+    tells: bool,
 }
 
 const _: () = assert!(
@@ -290,14 +292,6 @@ impl Driver for Uring {
     #[inline]
     fn arrival(&self) -> Stamp {
         self.pace.arrival()
-    }
-
-    #[inline]
-    fn arrived(&self, socket: SocketId) -> Stamp {
-        self.pace.arrived(|| {
-            let socket = self.sockets.get(socket)?;
-            net::last_received_ns(socket.raw().0)
-        })
     }
 
     #[inline]

@@ -2,11 +2,12 @@
 
 use base::{Completion, Room, SocketId};
 use io_uring::types::Fd;
-use io_uring::{cqueue, opcode};
+use io_uring::{cqueue, opcode, squeue};
 
 use super::ring::BufferRing;
 use super::token::Op;
 use super::{Socket, Uring};
+use crate::arrival::{self, BEFORE_BYTES};
 use crate::net;
 
 impl Uring {
@@ -41,8 +42,9 @@ impl Uring {
         socket.receiving = true;
         socket.receiving_large = socket.large;
         socket.in_flight += 1;
-        let entry = receive_entry(socket.raw(), id, room);
-        // SAFETY: the entry names a buffer group, whose buffers are the kernel's until it returns them.
+        let entry = receive_entry(socket.raw(), id, room, socket.tells);
+        // SAFETY: the entry names a buffer group, whose buffers are the kernel's until it returns them, and at most a message
+        // head that never goes.
         unsafe { self.push(&entry) };
     }
 
@@ -81,7 +83,7 @@ impl Uring {
         cqe: &cqueue::Entry,
         out: &mut Vec<Completion<Self>>,
     ) {
-        let buffer = match room {
+        let mut buffer = match room {
             Room::Small => self.small.take(&self.pools, cqe),
             Room::Large => self.large.take(&self.pools, cqe),
         };
@@ -94,14 +96,43 @@ impl Uring {
             socket.in_flight -= 1;
         }
         if !socket.closing && !socket.failed {
+            let mut came = self.pace.came();
+            if socket.tells
+                && let Some(buffer) = &mut buffer
+            {
+                if let Some(wall_ns) = arrival::before(buffer) {
+                    came = self.pace.came_at(wall_ns);
+                }
+                buffer.skip(BEFORE_BYTES);
+            }
             match (cqe.result(), buffer) {
-                (1.., Some(buffer)) => out.push(Completion::Received { socket: id, buffer }),
+                (1.., Some(buffer)) if !buffer.is_empty() => out.push(Completion::Received {
+                    socket: id,
+                    buffer,
+                    came,
+                }),
+                (1.., Some(_only_its_head)) => self.end(id, out),
                 (result, _) => self.receive_ended(id, room, result, out),
             }
         }
         if !cqueue::more(cqe.flags()) {
             self.arm_receive(id);
             self.settle(id);
+        }
+    }
+
+    /// After a sleep: what came first of that which tells.
+    pub(super) fn ask_the_first(&mut self, reaped: &[cqueue::Entry]) {
+        let told = reaped.iter().find_map(|cqe| {
+            let (Op::Receive(room), id) = Op::decode(cqe.user_data()) else {
+                return None;
+            };
+            let index = cqueue::buffer_select(cqe.flags())?;
+            self.sockets.get(id).filter(|socket| socket.tells)?;
+            arrival::before(self.pools.filled_by_kernel(room, index)?)
+        });
+        if let Some(wall_ns) = told {
+            self.pace.woken_at(wall_ns);
         }
     }
 
@@ -195,8 +226,25 @@ impl Uring {
     }
 }
 
-fn receive_entry(fd: Fd, id: SocketId, room: Room) -> io_uring::squeue::Entry {
-    opcode::RecvMulti::new(fd, BufferRing::group(room))
-        .build()
-        .user_data(Op::Receive(room).token(id))
+fn receive_entry(fd: Fd, id: SocketId, room: Room, tells: bool) -> squeue::Entry {
+    let group = BufferRing::group(room);
+    let entry = if tells {
+        opcode::RecvMsgMulti::new(fd, &raw const MESSAGE.0, group).build()
+    } else {
+        opcode::RecvMulti::new(fd, group).build()
+    };
+    entry.user_data(Op::Receive(room).token(id))
 }
+
+/// Asks for room for control data in front of the bytes, and for no address.
+static MESSAGE: Message = {
+    // SAFETY: all zeroes is a message head without an address, slices and control data.
+    let mut head: libc::msghdr = unsafe { std::mem::zeroed() };
+    head.msg_controllen = arrival::CONTROL_BYTES as _;
+    Message(head)
+};
+
+struct Message(libc::msghdr);
+
+// SAFETY: its pointers are null, and nobody writes to it: the kernel copies it.
+unsafe impl Sync for Message {}

@@ -31,10 +31,9 @@ impl Uring {
         self.pace.tick();
         let known = out.len() - before;
         let (active, taken) = self.reap(TURN_COMPLETIONS_MAX.saturating_sub(known), out)?;
-        if self.pace.reaped(active, taken, self.ring.left()) {
-            self.ring.catch_up()?;
-            self.pace.caught_up(self.ring.left());
-        }
+        // One enter takes a part of what the kernel owes.
+        let glance = self.ring.glance();
+        self.pace.reaped(active, taken, glance.ready, glance.owed);
         Ok(())
     }
 
@@ -91,6 +90,9 @@ impl Uring {
         let mut reaped = std::mem::take(&mut self.reaped);
         let read = self.ring.reap(&mut reaped, bound);
         let taken = reaped.len();
+        if self.pace.slept() {
+            self.ask_the_first(&reaped);
+        }
         self.completions += taken as u64;
         let mut active = false;
         for cqe in reaped.drain(..) {

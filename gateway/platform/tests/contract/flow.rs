@@ -154,7 +154,7 @@ fn all_bytes<D: Tested>(world: &mut World<D>, from: SocketId) -> Vec<u8> {
     let mut bytes = Vec::new();
     for completion in world.seen() {
         match completion {
-            Completion::Received { socket, buffer } if socket == from => {
+            Completion::Received { socket, buffer, .. } if socket == from => {
                 bytes.extend_from_slice(&buffer)
             }
             other => panic!("{other:?}"),

@@ -44,7 +44,7 @@ pub(crate) fn sockets_that_found_no_buffer_go_on_when_some_come_back<D: Tested>(
 
 fn received<D: Tested>(world: &mut World<D>) -> Vec<(base::SocketId, D::Received)> {
     let taken = world.seen().into_iter().map(|completion| match completion {
-        Completion::Received { socket, buffer } => (socket, buffer),
+        Completion::Received { socket, buffer, .. } => (socket, buffer),
         other => panic!("{other:?}"),
     });
     taken.collect()

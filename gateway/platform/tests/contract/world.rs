@@ -203,7 +203,7 @@ impl<D: Tested> World<D> {
 
     pub(crate) fn received(&mut self, from: SocketId) -> Received {
         self.until(|completion| match completion {
-            Completion::Received { socket, buffer } if socket == from => Ok(buffer),
+            Completion::Received { socket, buffer, .. } if socket == from => Ok(buffer),
             other => Err(other),
         })
     }

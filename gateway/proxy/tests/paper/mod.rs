@@ -205,10 +205,6 @@ impl Driver for Paper {
         Stamp(self.now.moment.0 + self.stamps.get())
     }
 
-    fn arrived(&self, _: SocketId) -> Stamp {
-        self.arrival()
-    }
-
     fn scratch(&mut self) -> Option<ScratchBuffer> {
         let mut bytes = self.scratch.borrow_mut().pop().unwrap_or_default();
         bytes.resize(limits::SCRATCH_BYTES, 0);
@@ -502,7 +498,12 @@ impl World {
     /// Bytes arrive on a socket.
     pub fn arrives(&mut self, socket: SocketId, bytes: &[u8]) {
         let buffer = self.io.buffer(bytes);
-        self.complete(Completion::Received { socket, buffer });
+        let came = self.io.arrival();
+        self.complete(Completion::Received {
+            socket,
+            buffer,
+            came,
+        });
     }
 
     pub fn ends(&mut self, socket: SocketId) {
