@@ -3,6 +3,7 @@
 # make build   the release binaries
 # make check   format and lints alone
 # make docs    writes the pages that come from the code
+# make chaos   two minutes of origins that do everything wrong, on each driver; DURATION and SEED (docs/testing.md)
 # make fuzz    every parser under cargo-fuzz, FUZZ_SECONDS (60) for all together; TARGET=request for one (docs/testing.md)
 #
 # Each target installs the Debian packages of the commands that it needs and that are not there; where they are there,
@@ -32,7 +33,7 @@ FUZZ_TARGETS := $(or $(TARGET),$(basename $(notdir $(wildcard fuzz/targets/*.rs)
 FUZZ_CORPUS := gateway/http/tests/corpus
 
 .DEFAULT_GOAL := help
-.PHONY: help run test build check docs fuzz
+.PHONY: help run test build check docs fuzz chaos
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -71,6 +72,15 @@ docs:
 	@$(call need,$(TO_BUILD))
 	@$(call need_rust)
 	UPDATE=1 $(CARGO) test --locked --package ultragate --package telemetry fresh
+
+# What is measured beside it, is measured of the binaries that are shipped. A short storm is part of make test.
+chaos:
+	@$(call need,$(TO_BUILD))
+	@$(call want_hwloc)
+	@$(call need_rust)
+	$(CARGO) build --release --locked --package ultragate --package benchmark --bins $(WITH_HWLOC)
+	$(CARGO) build --release --locked --package e2e --example chaos
+	@exec $(TARGET_DIR)/release/examples/chaos
 
 # Not part of make test: it needs a nightly toolchain, and no two runs are the same.
 fuzz:

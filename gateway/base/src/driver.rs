@@ -314,6 +314,8 @@ pub struct DriverCounters {
     pub cq_overflow: u64,
     /// Times the submission queue was full and had to be flushed early (io_uring).
     pub sq_full: u64,
+    /// Buffers that hold something now: received bytes, or what is sent.
+    pub buffers_used: u64,
     /// Nanoseconds of CPU that the thread of the loop used, in the kernel too, without what it spun in busy polling and found
     /// nothing. Of the thread that asks.
     pub worked_ns: u64,

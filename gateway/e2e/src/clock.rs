@@ -30,6 +30,21 @@ impl Deadline {
     }
 }
 
+/// What something took.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stopwatch(Instant);
+
+impl Stopwatch {
+    pub(crate) fn start() -> Stopwatch {
+        Stopwatch(now())
+    }
+
+    pub(crate) fn microseconds(self) -> u64 {
+        let took = now().saturating_duration_since(self.0);
+        u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
 /// Looks until `condition` holds; false if it did not `within` the time.
 pub fn becomes(within: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Deadline::after(within);

@@ -5,6 +5,7 @@
 //! The binary is `$ULTRAGATE_BIN`, else the `ultragate` beside the tests' own target directory; build it first with
 //! `cargo build -p ultragate`. `ULTRAGATE_E2E_BACKENDS=epoll` leaves the other driver out where the host has none.
 
+pub mod chaos;
 mod client;
 mod clock;
 mod drivers;

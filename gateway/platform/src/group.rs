@@ -278,14 +278,20 @@ mod tests {
     }
 
     #[test]
-    fn whoever_joins_takes_a_leftover_program_away() {
+    fn whoever_joins_gets_nobody_until_it_says_so() {
         let old = alone(2);
-        steer(&old.sockets[0], Targets::One(0)).unwrap();
-        let new = beside(&old, 1);
-        let _clients: Vec<_> = (0..128)
-            .map(|_| TcpStream::connect(old.address).unwrap())
-            .collect();
-        assert!(depths(&new.sockets)[0] > 0);
+        let new = beside(&old, 2);
+        let connect = || -> Vec<_> {
+            let clients = (0..128).map(|_| TcpStream::connect(old.address).unwrap());
+            clients.collect()
+        };
+        let early = connect();
+        assert_eq!(depths(&old.sockets).iter().sum::<u32>(), 128);
+        choose_by_hash(&new.sockets[1]).unwrap();
+        let late = connect();
+        let taken = depths(&new.sockets);
+        assert!(taken.iter().all(|taken| *taken > 0), "{taken:?}");
+        drop((early, late));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::group;
+use crate::group::{self, Targets};
 use crate::host::HostRoot;
 
 /// Connections that wait in the kernel for each shard.
@@ -46,8 +46,9 @@ impl Listeners {
         bind_within(root, address, shards, PATIENCE)
     }
 
-    /// Binds `shards` sockets beside those that others of the same user may have there already, and shares new connections
-    /// with them from then on. What a former member had the group do with connections is taken back.
+    /// Binds `shards` sockets beside those that others of the same user may have there already. New connections go on going
+    /// to the others alone, where the kernel lets itself be told so, until [`group::choose_by_hash`] is said to one of these:
+    /// who starts has nobody yet to take them.
     ///
     /// # Errors
     /// In words, with who holds the port without sharing it where that can be found out.
@@ -62,6 +63,13 @@ impl Listeners {
         let first = within(PATIENCE, || sharing(address));
         let all = first.and_then(|first| {
             let address = local_address(&first)?;
+            if let Ok(before) = &before
+                && !before.is_empty()
+            {
+                let count = u32::try_from(before.len()).unwrap_or(u32::MAX);
+                // Where that is refused, some wait until the start is over.
+                let _ = group::steer(&first, Targets::Among { first: 0, count });
+            }
             let rest = (1..shards).map(|_| sharing(address));
             let sockets = std::iter::once(Ok(first)).chain(rest);
             let sockets: io::Result<Vec<_>> = sockets.collect();
@@ -69,14 +77,6 @@ impl Listeners {
         });
         let (address, sockets) = all.map_err(|e| not_shared(explained(root, address, e)))?;
         let sockets: Vec<_> = sockets.into_iter().map(TcpListener::from).collect();
-        let mut notes: Vec<_> = backlog_note(root).into_iter().collect();
-        if let Some(first) = sockets.first()
-            && let Err(why) = group::choose_by_hash(first)
-        {
-            notes.push(format!(
-                "what a former process told the sockets of this port stays: {why}"
-            ));
-        }
         let before = before.ok().filter(|before| {
             // Whoever came in between stands nobody knows where.
             let all = group::members(root, address);
@@ -85,7 +85,7 @@ impl Listeners {
         Ok(Self {
             address,
             sockets,
-            notes,
+            notes: backlog_note(root).into_iter().collect(),
             before,
         })
     }

@@ -31,6 +31,17 @@ pub struct PoolLevels {
 }
 
 impl PoolLevels {
+    /// Buffers of any kind that hold something.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        let (all, free) = (
+            [self.small_total, self.large_total, self.scratch_total],
+            [self.small_free, self.large_free, self.scratch_free],
+        );
+        let used = all.iter().zip(free).map(|(all, free)| all - free);
+        used.map(u64::from).sum()
+    }
+
     /// Whether every buffer is back.
     #[must_use]
     pub fn whole(&self) -> bool {

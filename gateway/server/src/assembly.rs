@@ -24,6 +24,7 @@ use crate::build;
 use crate::config::Backend;
 use crate::events::log;
 use crate::failure::StartFailure;
+use crate::handover;
 use crate::host::Host;
 use crate::listen::{AcceptQueues, Bound};
 use crate::plan::{Plan, ShardPlan};
@@ -75,6 +76,9 @@ pub(crate) fn start(plan: Plan, host: Host, bound: Bound) -> Result<Started, Sta
     }
     drop(told);
     await_all(&answers, cells.len(), &shared.mailboxes)?;
+    if plan.listen.share_port {
+        handover::come_in(&accept_queues, &data_places);
+    }
     let (store, slab) = (Arc::clone(&shared.store), memory.slab().clone());
     let running = Running {
         memory: MemoryInUse::of(memory.report(), &plan.memory),

@@ -14,6 +14,7 @@ use platform::group::{self, Targets};
 use platform::host::HostRoot;
 
 use crate::events::log;
+use crate::listen::AcceptQueues;
 use crate::running::Running;
 
 /// From holding SYNs off to the end of every handshake that was begun: one whose client says nothing is held by the kernel for
@@ -73,6 +74,15 @@ impl Place {
         match self {
             Self::First => (others > 0).then_some(Targets::One(ours.max(others))),
             Self::Behind(_) | Self::Unknown => self.others(ours, others),
+        }
+    }
+}
+
+/// Whoever shares a port takes its part of new connections from now on, whatever a former process told the group.
+pub(crate) fn come_in(queues: &AcceptQueues, doors: &[(SocketAddr, Place)]) {
+    for (number, (address, _)) in doors.iter().enumerate() {
+        if let Err(why) = queues.of_one(number, group::choose_by_hash) {
+            log!(ListenerNote, %address, %why, "what was said of who gets new connections stays");
         }
     }
 }
@@ -230,16 +240,9 @@ impl Door {
     }
 
     fn steer(&self, running: &Running, number: usize, targets: Targets) -> io::Result<()> {
-        let mut done = false;
-        // One member speaks for all.
-        running.accept_queues.of_address(number, |socket| {
-            if !done {
-                group::steer(socket, targets)?;
-                done = true;
-            }
-            Ok(())
-        })?;
-        Ok(())
+        running
+            .accept_queues
+            .of_one(number, |socket| group::steer(socket, targets))
     }
 
     fn hold_off(&mut self, running: &Running, number: usize) -> io::Result<()> {

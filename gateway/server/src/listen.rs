@@ -158,6 +158,19 @@ impl AcceptQueues {
         of_address.map(each).collect()
     }
 
+    /// Has one handle of a data address speak for the group of all.
+    pub(crate) fn of_one(
+        &self,
+        number: usize,
+        say: impl FnOnce(&TcpListener) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let handles = self.handles();
+        let mut of_address = handles
+            .iter()
+            .filter_map(|(_, sockets)| sockets.get(number));
+        of_address.next().map_or(Ok(()), say)
+    }
+
     /// Closes the handles.
     pub(crate) fn give_up(&self) {
         self.handles().clear();

@@ -218,6 +218,8 @@ impl<D: Driver, S: NodeStore<D::Memory>> Shard<D, S> {
             let counters = self.driver.counters();
             self.cells.busy_ns.set(counters.worked_ns);
             self.cells.buffer_starvation.set(counters.buffer_starvation);
+            let used = i64::try_from(counters.buffers_used).unwrap_or(i64::MAX);
+            self.cells.buffers_used.set(used);
             self.cells.cq_overflow.set(counters.cq_overflow);
             self.cells.sq_full.set(counters.sq_full);
         }

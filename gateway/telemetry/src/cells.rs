@@ -263,6 +263,8 @@ pub struct ShardCells {
     pub scratch_starvation: Counter,
     /// Times receiving stopped for want of a buffer (from the driver).
     pub buffer_starvation: Counter,
+    /// Buffers that hold something (from the driver).
+    pub buffers_used: Gauge,
     /// Completion-queue overflows (from the driver).
     pub cq_overflow: Counter,
     /// Submission queue found full (from the driver).
@@ -554,6 +556,7 @@ impl ShardCells {
             upstream_connects: Counter::default(),
             scratch_starvation: Counter::default(),
             buffer_starvation: Counter::default(),
+            buffers_used: Gauge::default(),
             cq_overflow: Counter::default(),
             sq_full: Counter::default(),
             accept_no_descriptor: Counter::default(),

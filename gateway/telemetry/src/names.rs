@@ -245,6 +245,8 @@ families! {
         "Times receiving stopped for want of a receive buffer.";
     SCRATCH_STARVATION: Counter Count "scratch_starvation_total" ["shard"]
         "Times a connection waited for a buffer to encode into.";
+    BUFFERS_IN_USE: Gauge Count "buffers_in_use" ["shard"]
+        "Buffers of the shard that hold something, received or to be sent; read every 64 turns, and in turns that find nothing.";
 
     CACHE_HIT_RATE: Gauge Ratio "cache_hit_rate" []
         "(hit + stale) / (hit + stale + revalidated + miss + collapsed) over the last 10 s; NaN without any of them.";

@@ -185,6 +185,10 @@ impl Reader {
         self.by_shard(out, &names::SCRATCH_STARVATION, |cells| {
             &cells.scratch_starvation
         });
+        let mut buffers = out.family(&names::BUFFERS_IN_USE);
+        for cells in &self.shards {
+            buffers.sample([&label(cells)], cells.buffers_used.read());
+        }
     }
 
     fn render_queues(&self, now: Moment, more: &Supplement<'_>, out: &mut Exposition) {

@@ -288,6 +288,7 @@ impl Driver for Epoll {
             enters: self.poller.waits(),
             completions: self.completions,
             buffer_starvation: self.starvations,
+            buffers_used: self.pools.levels().used(),
             worked_ns: self.pace.worked_ns(),
             ..DriverCounters::default()
         }

@@ -384,6 +384,7 @@ impl Driver for Uring {
             enters: self.ring.enters(),
             completions: self.completions,
             buffer_starvation: self.starvations,
+            buffers_used: self.pools.levels().used(),
             cq_overflow: self.ring.overflows(),
             sq_full: self.ring.times_full(),
             worked_ns: self.pace.worked_ns(),
