@@ -10,6 +10,8 @@ use crate::clock::{Clock, thread_cpu_ns};
 
 /// A connection this recently active keeps sleeps short.
 const ACTIVE_NS: u64 = 1_000_000_000;
+/// A look that took longer was interrupted, or a long one: what came meanwhile was not seen by it.
+const LOOK_NS_MAX: u64 = 1_000_000;
 /// How long the wall clock is taken to keep its distance from the stamps: slewed by 500 ppm it is off by 5 µs then.
 const WALL_NS: u64 = 10_000_000;
 /// A longer time without a look is a gap.
@@ -35,6 +37,12 @@ pub(crate) struct Pace {
     looks: Stamp,
     /// Since when what the next turn finds may have been there.
     looked: Stamp,
+    /// Of what the kernel has ready, so much was there already when a turn before looked and left it: it comes first.
+    left: usize,
+    /// Since when what lies behind that may have been there.
+    behind: Stamp,
+    /// The end of the last reap, or what is known to lie behind it: the turn's time runs from there.
+    begun: Stamp,
     /// The wall clock less the stamps, and when that was read.
     wall_ahead: u64,
     wall_read: Stamp,
@@ -64,6 +72,9 @@ impl Pace {
             came: stamp,
             looks: stamp,
             looked: stamp,
+            left: 0,
+            behind: stamp,
+            begun: stamp,
             wall_ahead: clock.wall_ahead(),
             wall_read: stamp,
             active: stamp,
@@ -183,6 +194,7 @@ impl Pace {
             if look() {
                 (self.arrival, self.came, self.looks) = (empty, empty, empty);
                 self.slept = None;
+                self.begun = empty;
                 self.spun_ns += (begins - rest.from).0;
                 return true;
             }
@@ -221,6 +233,7 @@ impl Pace {
         self.arrival = woke.min(Stamp(rest.from.0.saturating_add(rest.bound_ns)));
         (self.looks, self.came) = (self.arrival, self.arrival);
         self.slept = Some(rest.from);
+        self.begun = self.arrival;
         if (woke - self.arrival).0 > GAP_NS {
             self.take(self.arrival, woke);
         }
@@ -237,22 +250,33 @@ impl Pace {
         }
     }
 
-    /// The reap is over: it took `taken`; `active` when a connection did something in it. What it `left` came before the
-    /// next look, and so did, after a long time without one, what is there `again`.
+    /// The reap is over: it took `taken` and left `left` at most; `active` when a connection did something in it. Tells
+    /// whether the turn was interrupted.
     #[inline]
-    pub(crate) fn reaped(&mut self, active: bool, taken: usize, left: bool, again: bool) {
+    pub(crate) fn reaped(&mut self, active: bool, taken: usize, left: usize) -> bool {
         let now = self.clock.stamp();
-        let late = (now - self.came).0 > GAP_NS;
-        self.looked = if left || again && late {
-            self.came
+        let (looked, turned) = ((now - self.looks).0, (now - self.begun).0);
+        let interrupted = looked > LOOK_NS_MAX || turned > GAP_NS && turned > self.allowed_ns();
+        let seen = if interrupted { self.looks } else { now };
+        self.begun = now;
+        if left == 0 {
+            (self.left, self.looked) = (0, seen);
         } else {
-            now
-        };
+            self.leave(taken, left, seen);
+        }
         if active {
             self.active = now;
         }
         self.operations = taken as u64;
         self.all_operations += taken as u64;
+        interrupted
+    }
+
+    /// After an interruption so much is there at most that came before now: all of it behind what was taken last.
+    pub(crate) fn caught_up(&mut self, left: usize) {
+        let now = self.clock.stamp();
+        (self.left, self.behind) = (left, now);
+        self.looked = if left == 0 { now } else { self.came };
     }
 
     /// A stretch of work is over.
@@ -286,6 +310,21 @@ impl Pace {
         let from = self.taken.map_or(from, |taken| taken.from);
         self.taken = Some(Taken { from, until });
     }
+
+    /// What is left comes first in the next turn, behind what came last in this one.
+    #[cold]
+    fn leave(&mut self, taken: usize, left: usize, seen: Stamp) {
+        if self.left > taken {
+            self.left -= taken;
+            self.looked = self.came;
+            return;
+        }
+        self.looked = match self.left {
+            0 => self.came,
+            _ => self.behind.max(self.came),
+        };
+        (self.left, self.behind) = (left, seen);
+    }
 }
 
 /// A stretch of time to rest in.
@@ -317,7 +356,7 @@ mod tests {
     #[test]
     fn sleeps_are_short_while_connections_are_active_and_bounded_always() {
         let mut pace = pace(Duration::ZERO);
-        pace.reaped(true, 0, false, false);
+        pace.reaped(true, 0, 0);
         assert_eq!(pace.rest(None).bound_ns, SLEEP_ACTIVE_NS_MAX);
         pace.active = Stamp(0);
         pace.clock = Clock::system();
@@ -331,32 +370,63 @@ mod tests {
         let mut pace = pace(Duration::ZERO);
         pace.look();
         let looks = pace.looks;
-        pace.reaped(false, 0, false, false);
+        pace.reaped(false, 0, 0);
         pace.awake();
         assert!(pace.arrival() >= looks);
     }
 
     #[test]
-    fn what_a_turn_leaves_counts_from_the_last_that_came_before_it() {
+    fn a_look_that_was_interrupted_did_not_see_what_came_meanwhile() {
         let mut pace = pace(Duration::ZERO);
-        let mut turn = |left, again| {
+        pace.look();
+        let looks = pace.looks;
+        while (pace.stamp() - looks).0 <= LOOK_NS_MAX {}
+        pace.reaped(false, 0, 0);
+        pace.awake();
+        assert_eq!(pace.arrival(), looks);
+    }
+
+    #[test]
+    fn what_a_turn_leaves_counts_from_before_it_and_what_lies_behind_from_its_end() {
+        let mut pace = pace(Duration::ZERO);
+        pace.looked = Stamp(1);
+        let mut turn = |taken, left| {
             pace.look();
             pace.awake();
-            pace.tick();
-            pace.reaped(true, 1, left, again);
-            pace.looked
+            pace.reaped(true, taken, left);
+            (pace.arrival(), pace.behind)
         };
-        let first = turn(false, false);
-        assert_eq!(turn(true, false), first);
-        assert!(turn(false, true) > first, "that was no long look");
-        let before = turn(false, false);
+        let (first, behind) = turn(10, 25);
+        assert_eq!(first, Stamp(1));
+        // Ten and ten of those left; then five, and five that came after the first look.
+        assert_eq!([turn(10, 20).0, turn(10, 20).0, turn(10, 15).0], [first; 3]);
+        let (second, _) = turn(15, 0);
+        assert_eq!(second, behind);
+        assert!(turn(1, 0).0 > behind);
+    }
+
+    #[test]
+    fn after_an_interruption_what_is_there_counts_from_before_it_and_the_rest_from_its_end() {
+        let mut pace = pace(Duration::ZERO);
         pace.looked = Stamp(1);
+        pace.look();
         pace.awake();
-        pace.reaped(true, 1, false, true);
-        assert!(pace.looked == Stamp(1) && before > Stamp(1));
-        pace.awake();
-        pace.reaped(true, 1, false, false);
-        assert!(pace.looked > before);
+        // Nothing was done in all that time.
+        (pace.begun, pace.operations) = (Stamp(0), 0);
+        while pace.stamp().0 <= 2 * LOOK_NS_MAX {}
+        assert!(pace.reaped(true, 20, 0));
+        pace.caught_up(30);
+        let end = pace.behind;
+        let mut turn = |taken, left| {
+            pace.look();
+            pace.awake();
+            pace.reaped(true, taken, left);
+            pace.arrival()
+        };
+        assert_eq!([turn(20, 10), turn(20, 5)], [Stamp(1); 2]);
+        assert!(turn(5, 0) >= end);
+        pace.caught_up(0);
+        assert!(pace.looked >= end);
     }
 
     #[test]
@@ -436,7 +506,7 @@ mod tests {
         assert!(!pace.spin(rest, || false));
         pace.awake();
         assert!(pace.arrival() >= rest.from);
-        pace.reaped(false, 0, false, false);
+        pace.reaped(false, 0, 0);
         pace.awake();
         assert!(pace.arrival() >= rest.from);
     }

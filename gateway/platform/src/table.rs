@@ -96,6 +96,10 @@ impl<S: Default> Table<S> {
         self.taken == self.bound
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.taken as usize
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.taken == 0
     }

@@ -17,6 +17,8 @@ use crate::pool::{Pools, Received};
 const SUBMISSIONS: u32 = 1024;
 /// Completion entries: bursts of multishot completions between two turns.
 const COMPLETIONS: u32 = 8192;
+/// Enters that catching up takes at most; each takes 20 completions or more.
+const CATCH_UP_ENTERS_MAX: usize = 256;
 
 /// One io_uring of one thread.
 pub(super) struct Ring {
@@ -159,6 +161,23 @@ impl Ring {
         }
         into.extend(completions.by_ref().take(bound));
         Ok(())
+    }
+
+    /// Takes all that the kernel owes, as far as there is room for it: one enter takes a part.
+    pub(super) fn catch_up(&mut self) -> io::Result<()> {
+        for _ in 0..CATCH_UP_ENTERS_MAX {
+            if !self.glance().owed || self.left() > COMPLETIONS as usize / 2 {
+                break;
+            }
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Completions that wait to be read.
+    #[inline]
+    pub(super) fn left(&mut self) -> usize {
+        self.io.completion().len()
     }
 
     pub(super) fn enters(&self) -> u64 {

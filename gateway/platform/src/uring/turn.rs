@@ -31,9 +31,10 @@ impl Uring {
         self.pace.tick();
         let known = out.len() - before;
         let (active, taken) = self.reap(TURN_COMPLETIONS_MAX.saturating_sub(known), out)?;
-        // One enter takes a part of what the kernel owes.
-        let glance = self.ring.glance();
-        self.pace.reaped(active, taken, glance.ready, glance.owed);
+        if self.pace.reaped(active, taken, self.ring.left()) {
+            self.ring.catch_up()?;
+            self.pace.caught_up(self.ring.left());
+        }
         Ok(())
     }
 
