@@ -24,6 +24,7 @@ mod notes;
 mod origin;
 mod origin_answer;
 mod origin_body;
+mod preface;
 mod present;
 mod read;
 mod request;

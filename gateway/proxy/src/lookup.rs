@@ -401,14 +401,20 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             }
             (None, None) => Vec::new(),
         };
+        let upstream = self.settings.upstream(forward.way.upstream);
+        let preface = upstream.and_then(|upstream| upstream.send_proxy_protocol);
         let wish = Wish {
             whole: forward.sharing == Sharing::Shared
                 || forward.basis.is_some()
                 || forward.missing.is_some(),
             upgrade: request::wants_upgrade(request),
             conditions: &conditions,
+            last: preface.is_some(),
         };
-        let head = self.request_head(io, question, wish);
+        let mut head = self.request_head(io, question, wish);
+        if let Some(version) = preface {
+            head.splice(..0, self.preface(io, question.socket, version));
+        }
         let order = Order {
             upstream: forward.way.upstream,
             rules: forward.way.rules,
@@ -422,6 +428,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             why: forward.why,
             detail: forward.detail,
             route: question.asked.route,
+            is_alone: preface.is_some(),
         };
         let (basis, missing) = (forward.basis, forward.missing);
         let now = io.now().wall;

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use base::{RouteId, Span, UpstreamId, limits};
 use cache::policy::Rules;
 use http::HeadLimits;
+use http::proxy_protocol::Version;
 use telemetry::RouteLabel;
 
 use crate::forwarding::Forwarding;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub log_one_in: Option<NonZeroU32>,
     /// Whom requests come from: who is believed, and what origins are told.
     pub forwarding: Forwarding,
+    /// Every client's connection must begin with a PROXY header.
+    pub proxy_protocol: bool,
 }
 
 /// Bounds towards clients.
@@ -107,6 +110,8 @@ pub struct Upstream {
     pub acquire_timeout: Span,
     /// Connections of this shard; beyond them a fetch waits.
     pub connections_max: usize,
+    /// Each connection begins with a PROXY header of this version and carries one request.
+    pub send_proxy_protocol: Option<Version>,
 }
 
 impl Default for Limits {
@@ -143,6 +148,7 @@ impl Upstream {
             max_lifetime: Span::from_secs(3600),
             acquire_timeout: Span::from_secs(1),
             connections_max: 1024,
+            send_proxy_protocol: None,
         }
     }
 }
@@ -175,6 +181,7 @@ impl Settings {
             sample_one_in: None,
             log_one_in: None,
             forwarding: Forwarding::default(),
+            proxy_protocol: false,
         }
     }
 

@@ -178,6 +178,13 @@ const LISTEN: &[Key] = &[
         "127.0.0.1:9090",
         "Prometheus: /metrics.",
     )),
+    fixed(key(
+        "proxy_protocol",
+        Kind::Choice(&["off", "require"], &[]),
+        "off",
+        "\"require\": every connection to `data` begins with a PROXY header, version 1 or 2, from one of \
+         `forwarded.trusted_proxies` where there are any; else it is closed without an answer.",
+    )),
 ];
 
 const API_GATEWAY: &[Key] = &[
@@ -467,6 +474,13 @@ const UPSTREAM: &[Key] = &[
         Kind::Span(0, DAY),
         "1s",
         "How long a request waits for a connection while all are busy; longer: 503.",
+    ),
+    key(
+        "send_proxy_protocol",
+        Kind::Choice(&["off", "v1", "v2"], &[]),
+        "off",
+        "Whether each connection to it begins with a PROXY header that tells of the client. Such a connection carries one \
+         request: connections are not kept.",
     ),
 ];
 

@@ -21,8 +21,8 @@ pub(crate) use fields::split as split_field;
 pub(crate) use nearest::nearest;
 pub(crate) use render::effective;
 pub(crate) use settings::{
-    Backend, Drain, ForwardedFields, LogFormat, LogShape, RangeMisses, Route, SetCookie, Settings,
-    Telemetry,
+    Backend, Drain, ForwardedFields, LogFormat, LogShape, ProxyProtocol, RangeMisses, Route,
+    SendProxyProtocol, SetCookie, Settings, Telemetry,
 };
 pub(crate) use sheet::{Inputs, Sheet};
 #[cfg(test)]

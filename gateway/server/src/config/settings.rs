@@ -31,6 +31,17 @@ pub(crate) struct Listen {
     pub(crate) data: Vec<SocketAddr>,
     pub(crate) operator: Vec<SocketAddr>,
     pub(crate) metrics: Vec<SocketAddr>,
+    pub(crate) proxy_protocol: ProxyProtocol,
+}
+
+/// Whether clients' connections begin with a PROXY header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ProxyProtocol {
+    /// None does.
+    Off,
+    /// All must.
+    Require,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -162,6 +173,19 @@ pub(crate) struct Upstream {
     pub(crate) max_lifetime: Span,
     #[serde(deserialize_with = "span")]
     pub(crate) acquire_timeout: Span,
+    pub(crate) send_proxy_protocol: SendProxyProtocol,
+}
+
+/// Whether connections to an upstream begin with a PROXY header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SendProxyProtocol {
+    /// None does.
+    Off,
+    /// With one of version 1.
+    V1,
+    /// With one of version 2.
+    V2,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -11,11 +11,12 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use base::Span;
+use http::proxy_protocol::Version;
 use telemetry::Labels;
 
 use crate::config::{
-    Backend, Drain, Fault, Faults, ForwardedFields, LogFormat, LogShape, RangeMisses, Route,
-    SetCookie, Settings, Sheet, Source, Telemetry,
+    Backend, Drain, Fault, Faults, ForwardedFields, LogFormat, LogShape, ProxyProtocol,
+    RangeMisses, Route, SendProxyProtocol, SetCookie, Settings, Sheet, Source, Telemetry,
 };
 use crate::host::Host;
 
@@ -199,6 +200,11 @@ fn data_plane(settings: &Settings, resources: &resources::Resources) -> proxy::S
         max_lifetime: upstream.max_lifetime,
         acquire_timeout: upstream.acquire_timeout,
         connections_max: (upstream.max_connections / shards).max(1),
+        send_proxy_protocol: match upstream.send_proxy_protocol {
+            SendProxyProtocol::Off => None,
+            SendProxyProtocol::V1 => Some(Version::V1),
+            SendProxyProtocol::V2 => Some(Version::V2),
+        },
     });
     let mut data = proxy::Settings::new(routes(settings), upstreams.collect());
     data.limits = limits(settings, resources.clients.div_ceil(shards));
@@ -216,6 +222,7 @@ fn data_plane(settings: &Settings, resources: &resources::Resources) -> proxy::S
     data.slow_threshold = settings.telemetry.slow_threshold.value().map(base::Span);
     let one_in = settings.telemetry.sample_one_in.value();
     data.log_one_in = NonZeroU32::new(settings.telemetry.access_log_one_in);
+    data.proxy_protocol = settings.listen.proxy_protocol == ProxyProtocol::Require;
     data.forwarding = proxy::Forwarding {
         trusted: settings.forwarded.trusted_proxies.clone(),
         fields: match settings.forwarded.fields {
