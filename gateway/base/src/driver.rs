@@ -74,6 +74,9 @@ pub trait Driver: Sized + 'static {
     /// The peer's address: one system call, not for the hit path.
     fn peer(&self, socket: SocketId) -> Option<SocketAddr>;
 
+    /// The address at our end, likewise.
+    fn local(&self, socket: SocketId) -> Option<SocketAddr>;
+
     /// Submits what was asked, waits until something completes or `until` has come (`None`: until something completes;
     /// a moment in the past: not at all), and appends completions to `out`, at most
     /// [`TURN_COMPLETIONS_MAX`](crate::limits::TURN_COMPLETIONS_MAX). Advances `now`.

@@ -93,6 +93,9 @@ pub const WINDOW_SAMPLES_MAX: usize = 64;
 /// Gateways of this name that a request came through, as its `Via` tells; more, and it goes in a circle (508). A chain of
 /// edge, region and shield has three.
 pub const OWN_PASSES_MAX: usize = 8;
+/// Bytes of a connection's PROXY header, version 2, with all that proxies put behind the addresses; a client holds as much
+/// before it has asked for anything.
+pub const PROXY_HEADER_BYTES_MAX: usize = 4 << 10;
 
 const _: () = assert!(RECEIVE_SMALL_BYTES <= RECEIVE_LARGE_BYTES);
 const _: () = assert!(COPY_BODY_BYTES_MAX < SCRATCH_BYTES);

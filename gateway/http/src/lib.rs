@@ -17,6 +17,7 @@ mod framing;
 pub mod head;
 mod line;
 mod name;
+pub mod proxy_protocol;
 pub mod range;
 mod repair;
 mod request;

@@ -161,6 +161,19 @@ pub(crate) fn peer(fd: RawFd) -> Option<SocketAddr> {
     if status == 0 { address.decode() } else { None }
 }
 
+pub(crate) fn local(fd: RawFd) -> Option<SocketAddr> {
+    let mut address = Address::empty();
+    // SAFETY: the storage holds any address and its length says so.
+    let status = unsafe {
+        libc::getsockname(
+            fd,
+            (&raw mut address.storage).cast(),
+            &raw mut address.length,
+        )
+    };
+    if status == 0 { address.decode() } else { None }
+}
+
 /// Sets or clears `O_NONBLOCK`.
 pub(crate) fn set_blocking(fd: RawFd, blocking: bool) -> io::Result<()> {
     // SAFETY: the call has no memory arguments.

@@ -12,7 +12,7 @@ use crate::upstream::{Ask, Slot, Waiter};
 use crate::{Mail, Upstream};
 
 const BUSY: &str = "all connections to the origin are busy";
-const BROKEN: &str = "nearly all requests to the origin failed: it is not asked for a moment";
+const BROKEN: &str = "nearly no request to the origin was answered: it is not asked for a moment";
 const NOWHERE: &str = "the origin has no endpoint";
 /// Spare connections that could not be made are tried again after so long.
 const FILL_EVERY: base::Span = base::Span::from_secs(1);
@@ -96,6 +96,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         let first = pool.waiting.is_empty();
         let waiter = Waiter { ticket, since };
+        self.waits = true;
         let gone = pool.waiting.join(waiter, priority, upstream.waiting_max);
         self.count_waiting(id);
         if first {
@@ -131,6 +132,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// Gives connections that became free to those who wait, and lets go of those who waited too long.
     pub(crate) fn serve_waiting(&mut self, io: &mut D) {
         self.moved_pools = false;
+        if !std::mem::take(&mut self.waits) {
+            return;
+        }
         for index in 0..self.pools.len() {
             let mut served = false;
             while let Some((waiter, late)) = self.next_waiting(io, index) {
@@ -156,6 +160,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
                 .pools
                 .get(index)
                 .is_some_and(|it| !it.waiting.is_empty());
+            self.waits |= waits;
             if served && waits {
                 self.ask_for_spare(UpstreamId(u16::try_from(index).unwrap_or(u16::MAX)));
             }
@@ -203,6 +208,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     /// When the fetch that waits longest for a connection gives up, one is sent to a second endpoint, or spare connections are to
     /// be made.
     pub(crate) fn waiting_deadline(&self) -> Option<Moment> {
+        if !(self.waits || self.fills || self.hedges || self.moved_pools) {
+            return None;
+        }
         let pools = self.pools.iter().zip(&self.settings.upstreams);
         let deadlines = pools.filter_map(|(pool, upstream)| {
             let wait = pool.longest_wait();

@@ -116,16 +116,16 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let Some(id) = self.fetches.at(ticket).map(|fetch| fetch.order.upstream) else {
             return;
         };
-        let timed_out = matches!(error, UpstreamError::Timeout(_));
-        self.mark_failed(io, id, slot, timed_out);
+        self.mark_failed(io, id, slot, Some(error));
     }
 
+    /// `error` is none where the endpoint answered that it cannot.
     fn mark_failed(
         &mut self,
         io: &D,
         id: base::UpstreamId,
         slot: Option<crate::upstream::Slot>,
-        timed_out: bool,
+        error: Option<UpstreamError>,
     ) {
         let now = io.now().moment;
         let (Some(upstream), Some(pool)) = (
@@ -134,10 +134,12 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         ) else {
             return;
         };
-        if timed_out {
+        if matches!(error, Some(UpstreamError::Timeout(_))) {
             pool.concurrency.timed_out();
         }
-        let opened = pool.breaker.ended(false, now, &upstream.breaker);
+        // What answers, however badly, is asked on.
+        let answers = matches!(error, None | Some(UpstreamError::Protocol));
+        let opened = pool.breaker.ended(answers, now, &upstream.breaker);
         let endpoint = slot.and_then(|slot| pool.endpoint(slot));
         let ejected = endpoint.is_some_and(|it| it.failed(now, &upstream.ejection));
         if let Some(cells) = self.cells.pool(id) {
@@ -156,7 +158,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         let (id, latency) = (fetch.order.upstream, reaped - fetch.since);
         if GATEWAY_ERRORS.contains(&status) {
-            return self.mark_failed(io, id, slot, false);
+            return self.mark_failed(io, id, slot, None);
         }
         let (Some(upstream), Some(pool), Some(slot)) = (
             self.settings.upstream(id),
@@ -276,7 +278,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             .at(second)
             .map(|conn| (conn.upstream, conn.slot, conn.served));
         if let Some((id, slot, 0)) = conn {
-            self.mark_failed(io, id, Some(slot), false);
+            self.mark_failed(io, id, Some(slot), Some(UpstreamError::Reset));
             if let Some(fetch) = self.fetches.at(ticket) {
                 fetch.tried.push(slot);
             }

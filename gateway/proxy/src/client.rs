@@ -54,6 +54,8 @@ pub(crate) struct Client<D: Driver> {
     pub(crate) refused: bool,
     /// Listed for the end of the turn.
     pub(crate) dirty: bool,
+    /// A PROXY header is still to come.
+    pub(crate) awaits_preface: bool,
     /// Borrowed from the proxy while there is work.
     pub(crate) work: Option<Box<Work<D>>>,
     pub(crate) source: Source,
@@ -217,6 +219,7 @@ impl<D: Driver> Client<D> {
             linger: false,
             refused: false,
             dirty: false,
+            awaits_preface: false,
             work: None,
             source: Source::default(),
         }

@@ -72,6 +72,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         client.ended = true;
         client.receiving = false;
+        if client.awaits_preface && !client.last {
+            return self.preface_over(io, socket, false);
+        }
         let Some(work) = client.work.as_ref() else {
             return self.close_client(io, socket, Closing::Orderly);
         };

@@ -41,6 +41,8 @@ pub(crate) struct Order {
     pub(crate) detail: Option<&'static str>,
     /// Which rules of fields it went under.
     pub(crate) route: RouteLabel,
+    /// Its connection is told of one client and carries nothing else.
+    pub(crate) is_alone: bool,
 }
 
 /// A request to an origin under way.

@@ -26,6 +26,7 @@ mod notes;
 mod origin;
 mod origin_answer;
 mod origin_body;
+mod preface;
 mod present;
 mod read;
 mod request;
@@ -165,6 +166,8 @@ pub struct Proxy<D: Driver, S> {
     wanted: Vec<UpstreamId>,
     /// Lists of endpoints changed.
     origins_moved: bool,
+    /// Somebody waits for a connection.
+    waits: bool,
     /// Who waits for a connection may find one now.
     moved_pools: bool,
     /// Some upstream keeps connections without being asked.
@@ -257,6 +260,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             post: parts.post,
             wanted: Vec::new(),
             origins_moved: false,
+            waits: false,
             moved_pools: false,
             fetches: Arena::new(),
             followers: HashMap::new(),

@@ -403,12 +403,15 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             }
             (None, None) => Vec::new(),
         };
+        let upstream = self.settings.upstream(forward.way.upstream);
+        let preface = upstream.and_then(|upstream| upstream.send_proxy_protocol);
         let wish = Wish {
             whole: forward.sharing == Sharing::Shared
                 || forward.basis.is_some()
                 || forward.missing.is_some(),
             upgrade: request::wants_upgrade(request),
             conditions: &conditions,
+            last: preface.is_some(),
         };
         let host = if request.host.is_empty() {
             &self.settings.default_host
@@ -417,7 +420,10 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         let upstream = self.settings.upstream(forward.way.upstream);
         let hash = upstream.map_or(0, |upstream| upstream.hash(request, host));
-        let head = self.request_head(io, question, wish);
+        let mut head = self.request_head(io, question, wish);
+        if let Some(version) = preface {
+            head.splice(..0, self.preface(io, question.socket, version));
+        }
         let order = Order {
             upstream: forward.way.upstream,
             priority: forward.way.priority,
@@ -433,6 +439,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             why: forward.why,
             detail: forward.detail,
             route: question.asked.route,
+            is_alone: preface.is_some(),
         };
         let (basis, missing) = (forward.basis, forward.missing);
         let now = io.now().wall;

@@ -186,7 +186,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             return;
         };
         fetch.stage = Stage::Body;
-        fetch.keeps_alive = response.keeps_alive();
+        fetch.keeps_alive = response.keeps_alive() && !fetch.order.is_alone;
         fetch.decoder = Some(BodyDecoder::new(response.body(fetch.order.method)));
         if let Some(socket) = fetch.socket {
             self.expect_bytes(io, socket);

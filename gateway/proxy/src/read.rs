@@ -40,7 +40,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         let served = self.clients.len() - self.refused;
         let over = served >= self.settings.limits.clients_max;
         let deadline = io.now().moment + self.settings.limits.header_timeout;
-        self.clients.insert(socket, Client::new(deadline));
+        let mut client = Client::new(deadline);
+        client.awaits_preface = self.settings.proxy_protocol;
+        self.clients.insert(socket, client);
         io.receive(socket, Room::Small);
         self.set_patience(socket, Patience::Head, deadline);
         if over {
@@ -67,6 +69,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
             .work
             .get_or_insert_with(|| works.pop().unwrap_or_else(|| Box::new(Work::new())));
         work.input.push(Bytes::Buffer(buffer));
+        if client.awaits_preface && !self.read_preface(io, socket) {
+            return;
+        }
         self.advance_since(io, socket, came);
         self.touch(socket);
     }

@@ -20,6 +20,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) upgrade: bool,
     /// Field lines that ask whether what is stored still holds, or for what it lacks.
     pub(crate) conditions: &'a [u8],
+    /// Nothing else is asked on its connection.
+    pub(crate) last: bool,
 }
 
 /// What the head of a request to an origin is made of, beside the request.
@@ -79,6 +81,8 @@ impl Writer<'_> {
                 field(&mut out, b"Upgrade", value);
             }
             out.put(b"Connection: upgrade\r\n");
+        } else if wish.last {
+            out.put(b"Connection: close\r\n");
         }
         out.put(b"\r\n");
         out

@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use base::{Driver, Moment, Part, Scratch as _, SocketId, Stamp, limits};
+use base::{Driver, Memory, Moment, Part, Scratch as _, SocketId, Stamp, limits};
 use cache::policy::RequestFacts;
-use cache::{BodyState, NodeStore, Resident};
+use cache::{BodyState, NodeStore, Object, Resident};
 use http::{BodyLength, Name};
 use telemetry::{CacheLabel, RequestRecord, RouteLabel, ShardCells, Stage};
 
@@ -19,6 +19,7 @@ use crate::notes::{Notes, Over};
 use crate::present::Served;
 use crate::read::Flow;
 use crate::scribe::{Said, Scribe};
+use crate::settings::Settings;
 use crate::table::Ticket;
 use crate::timing::Timing;
 
@@ -60,15 +61,7 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
         };
         let body = body.filter(|body| body.len() <= limits::COPY_BODY_BYTES_MAX);
         let settings = &self.settings;
-        // A key has one route, so that what a route makes of its answers is made of them once.
-        let prefix = resident.prefix(|| {
-            let prefix = answer::hit_prefix(object);
-            let edits = settings.answer_edits(asked.route);
-            match edits {
-                Some(edits) => edits.apply(&prefix),
-                None => prefix,
-            }
-        });
+        let prefix = resident.prefix(|| prefix_of(settings, object, asked.route));
         let need = prefix.len() + HIT_ROOM + id.len() + body.map_or(0, <[u8]>::len);
         let lifetime = &object.terms.lifetime;
         let age = lifetime.age(io.now().wall);
@@ -505,6 +498,17 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
     pub(crate) fn count_unsent(&mut self, socket: SocketId, work: &Work<D>) {
         let to = (&*self.cells, &mut self.notes, &mut self.scribe);
         count_all(to, work, (socket, self.reaped), false);
+    }
+}
+
+/// What is the same in the heads of all hits on an object. A key has one route: what that makes of its answers is made of them
+/// here, once.
+#[cold]
+fn prefix_of<M: Memory>(settings: &Settings, object: &Object<M>, route: RouteLabel) -> Vec<u8> {
+    let prefix = answer::hit_prefix(object);
+    match settings.answer_edits(route) {
+        Some(edits) => edits.apply(&prefix),
+        None => prefix,
     }
 }
 

@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 
 use base::{RouteId, Span, UpstreamId, limits};
 use cache::policy::Rules;
+use http::proxy_protocol::Version;
 use http::{HeadLimits, Request};
 use telemetry::RouteLabel;
 
@@ -40,6 +41,8 @@ pub struct Settings {
     pub log_one_in: Option<NonZeroU32>,
     /// Whom requests come from: who is believed, and what origins are told.
     pub forwarding: Forwarding,
+    /// Every client's connection must begin with a PROXY header.
+    pub proxy_protocol: bool,
 }
 
 /// Bounds towards clients.
@@ -141,6 +144,8 @@ pub struct Upstream {
     pub retry_statuses: Vec<u16>,
     /// A request that has no answer after so long is sent to a second endpoint, too, where that is safe. `None`: never.
     pub hedge_after: Option<Span>,
+    /// Each connection begins with a PROXY header of this version and carries one request.
+    pub send_proxy_protocol: Option<Version>,
 }
 
 impl Route {
@@ -211,6 +216,7 @@ impl Upstream {
             retry_body_max: 64 << 10,
             retry_statuses: Vec::new(),
             hedge_after: None,
+            send_proxy_protocol: None,
         }
     }
 }
@@ -273,6 +279,7 @@ impl Settings {
             sample_one_in: None,
             log_one_in: None,
             forwarding: Forwarding::default(),
+            proxy_protocol: false,
         }
     }
 

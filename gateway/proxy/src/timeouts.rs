@@ -60,6 +60,9 @@ impl<D: Driver, S: NodeStore<D::Memory>> Proxy<D, S> {
 
     /// A head that does not complete: 408 if it was begun, else the connection just ends (RFC 9110 §15.5.9).
     fn head_late(&mut self, io: &mut D, socket: SocketId) {
+        if self.clients.at(socket).is_some_and(|it| it.awaits_preface) {
+            return self.preface_over(io, socket, true);
+        }
         let begun = self.clients.at(socket).is_some_and(|client| {
             client
                 .work

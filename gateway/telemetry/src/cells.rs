@@ -243,6 +243,8 @@ pub struct ShardCells {
     pub not_stored: Words,
     /// Answers served stale, by why that is allowed.
     pub served_stale: Words,
+    /// Connections ended for want of a good PROXY header, by why.
+    pub proxy_protocol_refused: Words,
     /// Turns of the loop.
     pub turns: Counter,
     /// Nanoseconds of CPU that the loop's thread used for work (from the driver).
@@ -546,6 +548,7 @@ impl ShardCells {
             forwards: Words::new(words::FORWARDS),
             not_stored: Words::new(words::NOT_STORED),
             served_stale: Words::new(words::SERVED_STALE),
+            proxy_protocol_refused: Words::new(words::PROXY_PROTOCOL),
             turns: Counter::default(),
             busy_ns: Counter::default(),
             taken: Counter::default(),

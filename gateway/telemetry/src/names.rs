@@ -200,6 +200,9 @@ families! {
     ACCESS_LOG_DROPPED: Counter Count "access_log_dropped_total" ["reason"]
         "Lines that the access log lost: queue_full (its thread was behind), write (the file or the reader of standard output did not take them).";
 
+    PROXY_PROTOCOL_ERRORS: Counter Count "proxy_protocol_errors_total" ["reason"]
+        "Connections ended without an answer because their PROXY header is missing, malformed, too_long, from an untrusted address, late, or cut_off.";
+
     ACTIVE_CONNECTIONS: Gauge Count "active_connections" ["side"]
         "Open connections to clients and to upstreams, idle ones included.";
     CONNECTIONS_ACCEPTED: Counter Count "connections_accepted_total" ["shard"]

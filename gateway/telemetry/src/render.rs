@@ -235,6 +235,9 @@ impl Reader {
         self.by_word(out, &names::CACHE_FORWARDS, |cells| &cells.forwards);
         self.by_word(out, &names::CACHE_NOT_STORED, |cells| &cells.not_stored);
         self.by_word(out, &names::CACHE_SERVED_STALE, |cells| &cells.served_stale);
+        self.by_word(out, &names::PROXY_PROTOCOL_ERRORS, |cells| {
+            &cells.proxy_protocol_refused
+        });
         let mut evictions = out.family(&names::CACHE_EVICTIONS);
         evictions.sample(["front"], self.sum(|cells| &cells.front_evictions));
         for (reason, count) in more.evictions {

@@ -43,6 +43,16 @@ pub const SERVED_STALE: &[&str] = &[
     "stale-grace",
 ];
 
+/// Why a connection was ended that had to begin with a PROXY header.
+pub const PROXY_PROTOCOL: &[&str] = &[
+    "missing",
+    "malformed",
+    "too_long",
+    "untrusted",
+    "late",
+    "cut_off",
+];
+
 /// A counter for each word of a set. One writer.
 #[derive(Debug)]
 pub struct Words {

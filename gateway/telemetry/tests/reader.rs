@@ -315,6 +315,7 @@ fn busy_reader() -> Reader {
         cells.forwards.add("uri-miss");
         cells.not_stored.add("private");
         cells.served_stale.add("stale-grace");
+        cells.proxy_protocol_refused.add("late");
         cells.accept_no_descriptor.add(2);
         cells.accept_no_resource.add(3);
         cells.uncached_slab_full.add(4);

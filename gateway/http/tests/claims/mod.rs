@@ -7,6 +7,8 @@ use base::Wall;
 use ultragate_http::cache_control::{self, CacheControl, Qualified};
 use ultragate_http::content_range::ContentRange;
 use ultragate_http::etag::{EntityTag, EntityTags};
+use ultragate_http::forwarded::elements;
+use ultragate_http::proxy_protocol::{self, Read};
 use ultragate_http::range::{Ranges, Resolved};
 use ultragate_http::structured::dictionary;
 use ultragate_http::vary::Vary;
@@ -16,7 +18,7 @@ use ultragate_http::{
 };
 
 /// All of them.
-pub const CLAIMS: [fn(&[u8]); 12] = [
+pub const CLAIMS: [fn(&[u8]); 14] = [
     request_head,
     response_head,
     chunked_body,
@@ -29,6 +31,8 @@ pub const CLAIMS: [fn(&[u8]); 12] = [
     accept_language,
     accept_encoding,
     date,
+    forwarded,
+    proxy_header,
 ];
 
 fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
@@ -233,4 +237,34 @@ fn body_in_pieces<'a>(length: BodyLength, pieces: impl Iterator<Item = &'a [u8]>
     }
     assert!(!decoder.is_done());
     Ok((data, None))
+}
+
+/// Each element stands in its line, and says by itself what it said there.
+pub fn forwarded(bytes: &[u8]) {
+    let Some(all) = elements(lines(bytes)) else {
+        return;
+    };
+    for element in all {
+        assert!(!element.text.is_empty());
+        let alone = elements(std::iter::once(element.text)).map(Iterator::collect);
+        assert_eq!(alone, Some(vec![element]));
+    }
+}
+
+/// Of a header every beginning waits for more, and what follows it changes nothing; what is refused stays so.
+pub fn proxy_header(bytes: &[u8]) {
+    let whole = proxy_protocol::read(bytes);
+    let ends = [
+        bytes.len() / 4,
+        bytes.len() / 2,
+        bytes.len().saturating_sub(1),
+    ];
+    for end in ends {
+        let part = proxy_protocol::read(&bytes[..end]);
+        assert!(part == Read::Partial || part == whole, "{part:?} {whole:?}");
+    }
+    if let Read::Whole { length, .. } = whole {
+        assert_eq!(proxy_protocol::read(&bytes[..length - 1]), Read::Partial);
+        assert_eq!(proxy_protocol::read(&bytes[..length]), whole);
+    }
 }

@@ -253,6 +253,10 @@ impl Driver for Epoll {
         net::peer(self.sockets.get(socket)?.raw())
     }
 
+    fn local(&self, socket: SocketId) -> Option<SocketAddr> {
+        net::local(self.sockets.get(socket)?.raw())
+    }
+
     fn turn(&mut self, until: Option<Moment>, out: &mut Vec<Completion<Self>>) -> io::Result<()> {
         self.take_turn(until, out)
     }

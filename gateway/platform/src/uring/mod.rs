@@ -357,6 +357,11 @@ impl Driver for Uring {
         net::peer(socket.raw().0)
     }
 
+    fn local(&self, socket: SocketId) -> Option<SocketAddr> {
+        let socket = self.sockets.get(socket).filter(|socket| !socket.closing)?;
+        net::local(socket.raw().0)
+    }
+
     fn turn(&mut self, until: Option<Moment>, out: &mut Vec<Completion<Self>>) -> io::Result<()> {
         self.take_turn(until, out)
     }

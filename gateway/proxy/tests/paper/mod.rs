@@ -275,6 +275,10 @@ impl Driver for Paper {
         None
     }
 
+    fn local(&self, _: SocketId) -> Option<SocketAddr> {
+        None
+    }
+
     fn turn(&mut self, _: Option<Moment>, out: &mut Vec<Completion<Self>>) -> std::io::Result<()> {
         self.take(out);
         Ok(())

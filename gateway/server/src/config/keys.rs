@@ -187,6 +187,13 @@ const LISTEN: &[Key] = &[
          connections with it: for a second instance that is to take over. false: a taken port is an error. The addresses of \
          operators and Prometheus are never shared.",
     )),
+    fixed(key(
+        "proxy_protocol",
+        Kind::Choice(&["off", "require"], &[]),
+        "off",
+        "\"require\": every connection to `data` begins with a PROXY header, version 1 or 2, from one of \
+         `forwarded.trusted_proxies` where there are any; else it is closed without an answer.",
+    )),
 ];
 
 const API_GATEWAY: &[Key] = &[
@@ -602,8 +609,15 @@ const UPSTREAM: &[Key] = &[
         "breaker_ratio",
         Kind::Count(0, 100),
         "90",
-        "With so many percent of failures in the last seconds (and at least 20 requests) a shard asks this upstream no more: \
+        "With no answer to so many percent of the last seconds' requests (at least 20) a shard asks this upstream no more: \
          503, or what is stored (stale_grace), for a second, up to four; then single requests find out. 0: never.",
+    ),
+    key(
+        "send_proxy_protocol",
+        Kind::Choice(&["off", "v1", "v2"], &[]),
+        "off",
+        "Whether each connection to it begins with a PROXY header that tells of the client. Such a connection carries one \
+         request: connections are not kept.",
     ),
 ];
 

@@ -22,7 +22,7 @@ pub(crate) use nearest::nearest;
 pub(crate) use render::effective;
 pub(crate) use settings::{
     Backend, Balance, Concurrency, Drain, ForwardedFields, LogFormat, LogShape, Priority,
-    RangeMisses, Route, SetCookie, Settings, Telemetry, Upstream,
+    ProxyProtocol, RangeMisses, Route, SendProxyProtocol, SetCookie, Settings, Telemetry, Upstream,
 };
 pub(crate) use sheet::{Inputs, Sheet};
 #[cfg(test)]

@@ -32,6 +32,17 @@ pub(crate) struct Listen {
     pub(crate) operator: Vec<SocketAddr>,
     pub(crate) metrics: Vec<SocketAddr>,
     pub(crate) share_port: bool,
+    pub(crate) proxy_protocol: ProxyProtocol,
+}
+
+/// Whether clients' connections begin with a PROXY header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ProxyProtocol {
+    /// None does.
+    Off,
+    /// All must.
+    Require,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -185,6 +196,7 @@ pub(crate) struct Upstream {
     pub(crate) eject_time_max: Span,
     pub(crate) panic_threshold: u32,
     pub(crate) breaker_ratio: u32,
+    pub(crate) send_proxy_protocol: SendProxyProtocol,
 }
 
 /// How requests are spread over endpoints.
@@ -203,6 +215,18 @@ pub(crate) enum Balance {
 pub(crate) enum Concurrency {
     Fixed,
     Adaptive,
+}
+
+/// Whether connections to an upstream begin with a PROXY header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SendProxyProtocol {
+    /// None does.
+    Off,
+    /// With one of version 1.
+    V1,
+    /// With one of version 2.
+    V2,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -15,8 +15,8 @@ use base::Span;
 use telemetry::Labels;
 
 use crate::config::{
-    Backend, Drain, Fault, Faults, ForwardedFields, LogFormat, LogShape, Priority, RangeMisses,
-    Route, SetCookie, Settings, Sheet, Source, Telemetry,
+    Backend, Drain, Fault, Faults, ForwardedFields, LogFormat, LogShape, Priority, ProxyProtocol,
+    RangeMisses, Route, SetCookie, Settings, Sheet, Source, Telemetry,
 };
 use crate::host::Host;
 
@@ -211,6 +211,7 @@ fn data_plane(settings: &Settings, resources: &resources::Resources) -> proxy::S
     data.slow_threshold = settings.telemetry.slow_threshold.value().map(base::Span);
     let one_in = settings.telemetry.sample_one_in.value();
     data.log_one_in = NonZeroU32::new(settings.telemetry.access_log_one_in);
+    data.proxy_protocol = settings.listen.proxy_protocol == ProxyProtocol::Require;
     data.forwarding = proxy::Forwarding {
         trusted: settings.forwarded.trusted_proxies.clone(),
         fields: match settings.forwarded.fields {

@@ -1,8 +1,9 @@
 //! What every shard is told of an upstream.
 
 use base::Span;
+use http::proxy_protocol::Version;
 
-use crate::config::{Balance, Concurrency, Upstream};
+use crate::config::{Balance, Concurrency, SendProxyProtocol, Upstream};
 
 /// Below so many answers no ratio is judged.
 const ANSWERS_MIN: u32 = 20;
@@ -52,5 +53,10 @@ pub(super) fn data_plane(upstream: &Upstream, shards: usize) -> proxy::Upstream 
         retry_body_max: upstream.retry_body,
         retry_statuses: upstream.retry_statuses.value().unwrap_or_default(),
         hedge_after: upstream.hedge_after.value().map(Span),
+        send_proxy_protocol: match upstream.send_proxy_protocol {
+            SendProxyProtocol::Off => None,
+            SendProxyProtocol::V1 => Some(Version::V1),
+            SendProxyProtocol::V2 => Some(Version::V2),
+        },
     }
 }
