@@ -13,9 +13,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use e2e::{Backend, Gateway, Origin, Setup, Signal, Watch, becomes, ok};
+use e2e::{Backend, Gateway, Origin, Setup, Signal, Stopwatch, Watch, becomes, ok};
 use serde_json::Value;
 
 /// Requests that wait for the origin that hangs.
@@ -121,9 +121,9 @@ fn wait(time: Duration) {
     becomes(time, || false);
 }
 
-fn since(what: &str, begin: Instant, mut is_so: impl FnMut() -> bool) {
+fn since(what: &str, begin: Stopwatch, mut is_so: impl FnMut() -> bool) {
     let so = becomes(PATIENCE, &mut is_so);
-    let ms = begin.elapsed().as_millis();
+    let ms = begin.microseconds() / 1_000;
     println!(
         "{what}: {}",
         if so {
@@ -151,7 +151,7 @@ fn rolling(directory: &Path, rate: u32, seconds: u32) {
     let url = format!("http://{}/a", gateway.data);
     let mut load = load(&url, rate, seconds, &json, &["-c200"]);
     wait(Duration::from_secs(2));
-    let begin = Instant::now();
+    let begin = Stopwatch::start();
     let before = ejections(&gateway);
     let listen = endpoints[0].address.to_string();
     endpoints[0].signal("-KILL");
@@ -159,13 +159,13 @@ fn rolling(directory: &Path, rate: u32, seconds: u32) {
         ejections(&gateway) > before
     });
     wait(Duration::from_secs(3));
-    let begin = Instant::now();
+    let begin = Stopwatch::start();
     endpoints[0] = Endpoint::start(&listen);
     since("started, asked after", begin, || {
         endpoints[0].connections() > 0
     });
     wait(Duration::from_secs(3));
-    let begin = Instant::now();
+    let begin = Stopwatch::start();
     let before = ejections(&gateway);
     endpoints[1].signal("-STOP");
     since("hanging, left out after", begin, || {
@@ -262,5 +262,5 @@ fn hanging(directory: &Path, rate: u32, seconds: u32) {
     drop(waiting);
     dead.signal("-CONT");
     run("afterwards");
-    let _ = gateway.signal(Signal::TERM);
+    gateway.signal(Signal::TERM);
 }

@@ -32,14 +32,18 @@ impl Deadline {
 
 /// What something took.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stopwatch(Instant);
+pub struct Stopwatch(Instant);
 
 impl Stopwatch {
-    pub(crate) fn start() -> Stopwatch {
+    /// From now.
+    #[must_use]
+    pub fn start() -> Stopwatch {
         Stopwatch(now())
     }
 
-    pub(crate) fn microseconds(self) -> u64 {
+    /// Since then.
+    #[must_use]
+    pub fn microseconds(self) -> u64 {
         let took = now().saturating_duration_since(self.0);
         u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
     }

@@ -17,7 +17,7 @@ mod setup;
 mod watch;
 
 pub use client::{Client, Ending};
-pub use clock::{Deadline, Gate, PATIENCE, becomes, eventually};
+pub use clock::{Deadline, Gate, PATIENCE, Stopwatch, becomes, eventually};
 pub use drivers::{Backend, story};
 pub use gateway::{Ended, Gateway, binary, installed};
 pub use message::{answer, ask_with, chunked, get, get_with, ok};
