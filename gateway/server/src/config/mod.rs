@@ -15,6 +15,7 @@ mod sheet;
 #[cfg(test)]
 mod tests;
 mod units;
+mod upstream_keys;
 
 pub(crate) use fault::{Fault, Faults, Source};
 pub(crate) use fields::split as split_field;
